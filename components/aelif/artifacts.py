@@ -1,0 +1,241 @@
+"""What the steps hand to one another: schemas, readers and writers that validate.
+
+Folders and files are written under a temporary name and renamed, so that a reader never
+meets half an artifact. Writing the same content twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Return the hex SHA-256 of a JSON-like value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Return one hex SHA-256 over the names and contents of all files below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_of([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` and rename it to `path` on success; failures leave nothing."""
+    target = Path(path)
+    temporary = target.with_name(target.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if target.exists():
+        shutil.rmtree(target)
+    temporary.replace(target)
+
+
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path and rename it to `path` on success; failures leave nothing."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".partial")
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(target)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+# ── Image folders ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One line of an image folder's `metadata.jsonl` (Hugging Face `imagefolder` convention)."""
+
+    file_name: str
+    text: str
+    """Caption or prompt."""
+    prompt_id: int = 0
+    """Row of the prompt table; 0 for photos."""
+    image_index: int = 0
+    """Number of the image among those of its prompt."""
+
+
+def write_image_records(folder: Path, records: Iterable[ImageRecord]) -> None:
+    """Write `metadata.jsonl` into an image folder."""
+    lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def read_image_records(folder: str | Path) -> list[ImageRecord]:
+    """Read an image folder's records, in file order.
+
+    Raises:
+        ValueError: if the folder lacks `metadata.jsonl`, or a file that it names.
+    """
+    folder = Path(folder)
+    path = folder / "metadata.jsonl"
+    if not path.exists():
+        raise ValueError(f"{folder}: no metadata.jsonl; this is not an image folder written by aelif")
+    records = [ImageRecord(**json.loads(line)) for line in path.read_text().splitlines()]
+    for record in records:
+        if not (folder / record.file_name).exists():
+            raise ValueError(f"{folder}: {record.file_name} is missing")
+    return records
+
+
+# ── Tables ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def prompt_schema() -> pa.Schema:
+    """Columns of `prompts.parquet`: every clean prompt, and every perturbed one with its edits."""
+    import pyarrow as pa
+
+    edit = pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
+    return pa.schema(
+        [
+            ("prompt_id", pa.int32()),  # row number
+            ("clean_id", pa.int32()),  # prompt_id of the clean prompt it was made from (its own, if clean)
+            ("prompt", pa.string()),
+            ("clean_prompt", pa.string()),
+            ("prompt_set", pa.string()),  # "clean" or "perturbed"
+            ("family", pa.string()),  # "clean" or one of config.FAMILIES
+            ("severity", pa.float64()),  # nominal; 0 if clean
+            ("draw", pa.int32()),
+            ("character_error_rate", pa.float64()),  # realised: edit distance / length of the clean prompt
+            ("edits", pa.list_(edit)),  # what was done; `start` counts characters in the clean prompt
+        ]
+    )
+
+
+def score_schema() -> pa.Schema:
+    """Columns of `scores.parquet`: one row per trial, prompt and metric."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("variant", pa.string()),  # "aelif_mask:0.3"
+            ("seed", pa.int64()),  # training seed
+            ("prompt_id", pa.int32()),
+            ("clean_id", pa.int32()),
+            ("prompt_set", pa.string()),
+            ("family", pa.string()),
+            ("severity", pa.float64()),
+            ("prompt", pa.string()),
+            ("metric", pa.string()),  # see aelif.score.METRICS
+            ("value", pa.float64()),
+            ("num_images", pa.int32()),
+        ]
+    )
+
+
+def write_table(path: str | Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as Parquet.
+
+    Raises:
+        ValueError: if the rows do not have the columns of the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for row in rows[:1]:
+        if row.keys() != set(schema.names):
+            raise ValueError(f"{path}: columns {sorted(row)} are not {sorted(schema.names)}")
+    with new_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+
+
+def read_table(path: str | Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """Read Parquet rows.
+
+    Raises:
+        ValueError: if the file's columns are not those of the schema.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    if table.schema.names != schema.names:
+        raise ValueError(f"{path}: columns {table.schema.names} are not {schema.names}")
+    return table.to_pylist()
+
+
+# ── Embeddings ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """L2-normalised CLIP embeddings of an image folder, and of the prompts of its images."""
+
+    images: np.ndarray
+    """(N, D) float32, one row per record."""
+    records: list[ImageRecord]
+    texts: Mapping[str, np.ndarray]
+    """Prompt → (D,) float32."""
+
+
+def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
+    """Write a folder: `embeddings.safetensors`, and `metadata.jsonl` with the records.
+
+    Raises:
+        ValueError: if a row is not finite or not of unit length, or rows and records differ in number.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    norms = np.linalg.norm(embeddings.images, axis=1)
+    if len(norms) != len(embeddings.records) or not np.allclose(norms, 1, atol=1e-3):
+        raise ValueError(f"{path}: {len(norms)} rows for {len(embeddings.records)} images, norms {norms.min()}…")
+    prompts = sorted(embeddings.texts)
+    with new_folder(path) as folder:
+        arrays = {"images": np.ascontiguousarray(embeddings.images, dtype=np.float32)}
+        if prompts:
+            arrays["texts"] = np.stack([embeddings.texts[prompt] for prompt in prompts]).astype(np.float32)
+        save_file(arrays, folder / "embeddings.safetensors")
+        (folder / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False))
+        write_image_records(folder, embeddings.records)
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Read what `write_embeddings` wrote."""
+    from safetensors.numpy import load_file
+
+    folder = Path(path)
+    arrays = load_file(folder / "embeddings.safetensors")
+    records = [ImageRecord(**json.loads(line)) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    prompts = json.loads((folder / "prompts.json").read_text())
+    texts = {prompt: arrays["texts"][row] for row, prompt in enumerate(prompts)}
+    return Embeddings(images=arrays["images"], records=records, texts=texts)
