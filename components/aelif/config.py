@@ -7,6 +7,7 @@ import difflib
 import types
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 AUGMENTATIONS = ("baseline", "aelif_mask", "aelif_noise_conv")
@@ -17,6 +18,9 @@ FAMILIES = (
     "spacing", "word_drop", "word_repeat", "word_swap", "paper",
 )  # fmt: skip
 """Perturbation families, each a function in `aelif.perturb`."""
+
+TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+"""What a tracking URI may begin with."""
 
 Eligible = Literal["all", "content", "content+eos"]
 
@@ -250,8 +254,38 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.model_name), "model_name", self.model_name, "give a name")
-        require(":" not in self.model_name and "/" not in self.model_name, "model_name", self.model_name,
-                "MLflow allows no ':' or '/' in it")  # fmt: skip
+        require(not set(self.model_name) & set(":/'\"`"), "model_name", self.model_name,
+                "MLflow allows no ':' or '/' in it, and no quotes")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingConfig:
+    """Where runs and models are recorded: an MLflow server, or a file with a folder beside it."""
+
+    tracking_uri: str
+    """``https://…`` of an MLflow server, or ``sqlite:////folder/mlflow.db``."""
+    experiment: str = "aelif"
+    """MLflow experiment that collects the runs."""
+    artifact_location: str = ""
+    """URI below which the experiment's files go; "" leaves it to the server, or to the database's folder."""
+
+    def __post_init__(self) -> None:
+        scheme = self.tracking_uri.partition(":")[0]
+        require(scheme in TRACKING_SCHEMES, "tracking_uri", self.tracking_uri,
+                "give an MLflow server (https://…) or a database (sqlite:////folder/mlflow.db)")  # fmt: skip
+        require(scheme != "sqlite" or self.tracking_uri.startswith("sqlite:////"), "tracking_uri", self.tracking_uri,
+                "name the file by its full path, with four slashes: sqlite:////folder/mlflow.db")  # fmt: skip
+        require(bool(self.experiment.strip()), "experiment", self.experiment, "give a name")
+
+    @classmethod
+    def local(cls, folder: Path, *, experiment: str = "aelif") -> TrackingConfig:
+        """Return the store that lives in `folder`: ``mlflow.db`` with ``mlartifacts`` beside it."""
+        folder = folder.resolve()
+        return cls(
+            tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+            experiment=experiment,
+            artifact_location=(folder / "mlartifacts").as_uri(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

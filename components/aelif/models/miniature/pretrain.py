@@ -21,11 +21,12 @@ from aelif.models.miniature.architecture import (
 )
 from aelif.models.miniature.data import NUM_HELD_OUT, NUM_TRAIN, draw_scenes, read_scenes, write_scenes
 from aelif.models.miniature.loop import pretrain
+from aelif.models.miniature.pretrain_generator import pretrain_denoiser, pretrain_text
 from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator
 
 SEED = 20260
-STEPS = {"autoencoder": 6000, "scorer": 2500, "text": 3000, "denoiser": 9000}
+STEPS = {"autoencoder": 6000, "scorer": 1500, "text": 1500, "denoiser": 8000}
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
@@ -91,7 +92,20 @@ def stage_scorer(work: Path) -> None:
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
     pretrain(model, loss_of_step, folder=work / "scorer", steps=STEPS["scorer"], learning_rate=1e-3, weight_decay=0.05)
+    calibrate(model.visual, data.images[:2560])
     save_file(model.eval().state_dict(), work / "scorer" / "model.safetensors")
+
+
+@torch.no_grad()
+def calibrate(visual: nn.Module, images: np.ndarray) -> None:
+    """Recompute batch-norm statistics for the averaged weights, from scratch."""
+    for module in visual.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # cumulative mean
+            module.reset_running_stats()
+    visual.train()
+    for at in range(0, len(images), 128):
+        visual(to_pixels(images[at : at + 128]))
 
 
 def tokenize(tokenizer: Callable[..., dict[str, Tensor]], prompts: list[str]) -> Tensor:
@@ -104,6 +118,8 @@ STAGES: dict[str, Callable[[Path], None]] = {
     "data": stage_data,
     "autoencoder": stage_autoencoder,
     "scorer": stage_scorer,
+    "text": lambda work: pretrain_text(work, steps=STEPS["text"], seed=SEED),
+    "denoiser": lambda work: pretrain_denoiser(work, steps=STEPS["denoiser"], seed=SEED),
 }
 
 if __name__ == "__main__":

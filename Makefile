@@ -1,0 +1,45 @@
+# `make run` and `make test` set up what they need on a machine with Python 3.11 or newer.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+MINIATURE := build/miniature
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types format bench miniature clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+setup: $(READY)  ## create .venv and install
+
+run: $(READY)  ## the main job: the quickstart on the shipped subject
+	$(BIN)/aelif run quickstart
+
+test: $(READY)  ## all tests: unit, component, pipeline, end to end
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## time per step, import cost, orchestration share
+	$(BIN)/python tests/benchmarks/steps.py
+
+miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
+	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
+
+clean:  ## remove environment, caches and build products; results stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

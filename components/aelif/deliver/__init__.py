@@ -1,0 +1,1 @@
+"""Copies a run's results to where people look for them."""

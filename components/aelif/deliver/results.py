@@ -1,0 +1,67 @@
+"""The output folder of a run: summary, scores, report and images under stable names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from aelif.artifacts import (
+    new_file,
+    new_folder,
+    read_image_records,
+    read_json,
+    sha256_of,
+    write_image_records,
+    write_json,
+)
+from aelif.config import Trial
+
+
+def deliver(
+    destination: Path,
+    *,
+    summary: Path,
+    verdict: Path,
+    table: Path,
+    page: Path,
+    prompts: Path,
+    images: list[Path],
+    trials: list[str],
+    digests: dict[str, Any],
+) -> None:
+    """Write `summary.json`, `scores.parquet`, `prompts.parquet`, `report.html` and `images/<variant>/seed-<n>/`.
+
+    The summary gets the verdict and the digests; each file replaces the one of an earlier run whole.
+    """
+    for source, name in ((table, "scores.parquet"), (prompts, "prompts.parquet"), (page, "report.html")):
+        with new_file(destination / name) as temporary:
+            shutil.copyfile(source, temporary)
+    with new_folder(destination / "images") as folder:
+        for source, trial in zip(images, map(Trial.parse, trials), strict=True):
+            _link_images(source, folder / str(trial.variant).replace(":", "-") / f"seed-{trial.seed}")
+    merged = {**read_json(summary), "verdict": read_json(verdict), "digests": digests}
+    write_json(destination / "summary.json", merged)
+
+
+def _link_images(source: Path, target: Path) -> None:
+    """Put an image folder's files below `target`: as hard links where the file system can."""
+    target.mkdir(parents=True)
+    records = read_image_records(source)
+    for record in records:
+        try:
+            os.link(source / record.file_name, target / record.file_name)
+        except OSError:  # another device, or a file system without links
+            shutil.copyfile(source / record.file_name, target / record.file_name)
+    write_image_records(target, records)
+
+
+def input_digests(*, photos: Path, base: Path, prompts: Path, code_version: str) -> dict[str, str]:
+    """Return the SHA-256 digests that identify a run's inputs: photo set, base model, prompts, code."""
+    return {
+        "photos": read_json(photos / "manifest.json")["digest"],
+        "base_model": read_json(base / "source.json")["digest"],
+        "prompts": sha256_of(prompts),
+        "code": code_version,
+    }

@@ -1,0 +1,24 @@
+"""Step `resolve_model`: the name of a base model → a local diffusers folder."""
+
+from kfp import dsl
+
+from aelif import images
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def resolve_model(base_model: str, model: dsl.Output[dsl.Model], code_version: str) -> None:
+    """Bring the base model here, safetensors only, and check that it is whole.
+
+    Args:
+        base_model: ``builtin:…``, ``org/name@commit``, ``s3://…``, a local folder, or ``models:/name@alias``.
+        model: diffusers folder with `source.json`.
+        code_version: part of the cache key.
+    """
+    from pathlib import Path
+
+    from aelif.models.resolve import resolve_model as resolve
+    from aelif.progress import step_work
+
+    with step_work("resolve_model"):
+        source = resolve(base_model, Path(model.path))
+    model.metadata.update(uri=source.uri, family=source.family, digest=source.digest)

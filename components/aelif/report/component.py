@@ -1,0 +1,42 @@
+"""Pipeline step `report`."""
+
+from kfp import dsl
+
+from aelif import images as container_images
+
+
+@dsl.component(base_image=container_images.CPU, install_kfp_package=False)
+def write_report(
+    summary: dsl.Input[dsl.Dataset],
+    verdict: dsl.Input[dsl.Dataset],
+    table: dsl.Input[dsl.Dataset],
+    prompts: dsl.Input[dsl.Dataset],
+    photos: dsl.Input[dsl.Dataset],
+    images: dsl.Input[list[dsl.Dataset]],
+    trials: list,
+    settings: dict,
+    page: dsl.Output[dsl.HTML],
+    code_version: str,
+) -> None:
+    """Write the page that shows verdict, table, plots and images of a run.
+
+    Args:
+        summary: `summary.json`.
+        verdict: the gate's verdict.
+        table: merged `scores.parquet`.
+        prompts: `prompts.parquet`.
+        photos: image folder of the training photos.
+        images: image folders, one (or a shard) per entry of `trials`.
+        trials: trial of each folder: ``"aelif_mask:0.3/seed=0"``.
+        settings: the run's configuration; see `render_report`.
+        page: the HTML file.
+        code_version: part of the cache key.
+    """
+    from aelif.progress import step_work
+    from aelif.report.page import write_page
+
+    with step_work("report"):
+        write_page(
+            page.path, summary=summary.path, verdict=verdict.path, table=table.path, prompts=prompts.path,
+            photos=photos.path, images=[folder.path for folder in images], trials=trials, settings=settings,
+        )  # fmt: skip

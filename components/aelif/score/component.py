@@ -1,0 +1,74 @@
+"""The steps that measure each trial and compare the variants."""
+
+from kfp import dsl
+
+from aelif import images
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def score_robustness(
+    reference: dsl.Input[dsl.Dataset],
+    generated: dsl.Input[dsl.Dataset],
+    prompts: dsl.Input[dsl.Dataset],
+    trial: str,
+    scores: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Write the scores of one trial: distance to the training images, alignment, diversity, per prompt.
+
+    Args:
+        reference: embeddings of the training images.
+        generated: embeddings of the trial's images.
+        prompts: `prompts.parquet`.
+        trial: ``aelif_mask:0.3/seed=1``.
+        scores: Parquet file with the columns of `score_schema`.
+        code_version: part of the cache key.
+    """
+    from aelif.artifacts import prompt_schema, read_embeddings, read_table, score_schema, write_table
+    from aelif.config import Trial
+    from aelif.progress import step_work
+    from aelif.score.trial import score_trial
+
+    with step_work("score", trial):
+        rows = score_trial(
+            read_embeddings(reference.path),
+            read_embeddings(generated.path),
+            read_table(prompts.path, prompt_schema()),
+            Trial.parse(trial),
+        )
+        write_table(scores.path, rows, score_schema())
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def compare_variants(
+    scores: dsl.Input[list[dsl.Dataset]],
+    embeddings: dsl.Input[list[dsl.Dataset]],
+    reference: dsl.Input[dsl.Dataset],
+    score: dict,
+    table: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Write the scores of all trials as one table, and the summary with intervals and floors.
+
+    Args:
+        scores: what `score_robustness` wrote, one per trial.
+        embeddings: embeddings of the trials' images, in the same order.
+        reference: embeddings of the training images.
+        score: section `ScoreConfig`.
+        table: Parquet file, `scores.parquet`.
+        summary: JSON file, the numbers of `summary.json`.
+        code_version: part of the cache key.
+    """
+    from aelif.artifacts import read_embeddings, read_table, score_schema, write_json, write_table
+    from aelif.config import ScoreConfig, from_dict
+    from aelif.progress import step_work
+    from aelif.score.summary import compare_trials
+
+    with step_work("compare"):
+        tables = [read_table(part.path, score_schema()) for part in scores]
+        generated = [read_embeddings(part.path) for part in embeddings]
+        photos = read_embeddings(reference.path)
+        numbers = compare_trials(tables, generated, photos, config=from_dict(ScoreConfig, score))
+        write_table(table.path, [row for rows in tables for row in rows], score_schema())
+        write_json(summary.path, numbers)

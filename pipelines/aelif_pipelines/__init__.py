@@ -1,0 +1,1 @@
+"""The pipelines of aelif, and the command line that runs them."""

@@ -1,0 +1,50 @@
+"""From a configuration to the arguments of the `robustness` pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aelif.config import RunConfig, to_dict
+from aelif_pipelines.versions import code_version
+
+
+def pipeline_arguments(config: RunConfig, output: Path) -> dict[str, Any]:
+    """Return the pipeline's arguments for a run on this machine.
+
+    Args:
+        config: what to run.
+        output: results go there; the tracking store lies beside it, shared by all runs.
+    """
+    from aelif.prepare.inspect import fingerprint
+
+    output = output.resolve()
+    plain = to_dict(config)
+    version = code_version()
+    return {
+        "data": plain["data"],
+        "fingerprint": fingerprint(config.data.instance_images),
+        "base_model": config.base_model,
+        "trials": [str(trial) for trial in config.trials],
+        "prompts": plain["prompts"],
+        "train": plain["train"],
+        "synthesis": plain["synthesis"],
+        "score": plain["score"],
+        "gate": plain["gate"],
+        "tracking": local_tracking(output),
+        "settings": plain,
+        "destination": str(output),
+        "shards": list(range(config.num_shards)),
+        "num_shards": config.num_shards,
+        "checkpoint_root": str(output / "work" / "checkpoints"),
+        "code_version": version,
+    }
+
+
+def local_tracking(output: Path) -> dict[str, str]:
+    """Return the MLflow store of local runs: a database and its artifacts beside the output folder."""
+    return {
+        "tracking_uri": f"sqlite:///{output.parent / 'mlflow.db'}",
+        "experiment": "aelif",
+        "artifact_location": (output.parent / "mlflow-artifacts").as_uri(),
+    }

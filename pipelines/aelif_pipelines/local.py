@@ -1,0 +1,167 @@
+"""One run on this machine: preflight, the worker process, live progress, the summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from aelif.artifacts import read_json, write_json
+from aelif.config import RunConfig
+from aelif.progress import EVENTS_VARIABLE
+from aelif_pipelines.arguments import pipeline_arguments
+from aelif_pipelines.display import EventTail, RunDisplay
+from aelif_pipelines.timing import timings
+from aelif_pipelines.versions import versions
+
+GRACE_S = 10.0
+"""How long interrupted steps may take to end before they are killed."""
+
+
+class RunError(Exception):
+    """A step failed; the message names it, the cause and the log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where one run keeps its things, all below the output folder but the tracking store."""
+
+    output: Path
+
+    @property
+    def work(self) -> Path:
+        """Step outputs, cache, checkpoints."""
+        return self.output / "work"
+
+    @property
+    def events(self) -> Path:
+        """Progress events of the present run."""
+        return self.work / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What kfp and the steps printed."""
+        return self.output / "run.log"
+
+    @property
+    def summary(self) -> Path:
+        """The public result."""
+        return self.output / "summary.json"
+
+    def make(self) -> None:
+        """Create the folders and prove that they can be written.
+
+        Raises:
+            ValueError: if the output folder cannot be created or written.
+        """
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            self.events.write_text("")
+        except OSError as error:
+            raise ValueError(
+                f"output = {str(self.output)!r}: cannot write there ({error.strerror}); choose another with --output"
+            ) from error
+
+
+def run_locally(config: RunConfig, place: Workplace, *, console: Console, caching: bool = True) -> dict[str, Any]:
+    """Run the `robustness` pipeline here and return its summary, also written to `summary.json`.
+
+    Raises:
+        ValueError: if the configuration cannot work on this machine; nothing has run then.
+        RunError: if a step failed.
+        KeyboardInterrupt: after a clean stop; finished steps and checkpoints are kept.
+    """
+    began = time.time()
+    place.make()
+    arguments = pipeline_arguments(config, place.output)
+    request = place.work / "request.json"
+    write_json(request, {"arguments": arguments, "pipeline_root": str(place.work / "steps"), "caching": caching})
+    with place.log.open("w") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "aelif_pipelines.worker", str(request)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(place),
+            start_new_session=True,  # Ctrl-C reaches us alone: we stop the steps in order
+        )
+        events = _watch(worker, place, console, tracking=arguments["tracking"])
+    if worker.returncode != 0:
+        raise RunError(_cause(events, place))
+    summary = read_json(place.summary)
+    summary["timings"] = timings(events, began=began, ended=time.time())
+    summary["versions"] = versions()
+    write_json(place.summary, summary)
+    return summary
+
+
+def _environment(place: Workplace) -> dict[str, str]:
+    """Return the worker's environment: this interpreter first, the cores shared by two steps at a time."""
+    threads = str(max(1, (os.cpu_count() or 2) // 2))
+    return {
+        **os.environ,
+        EVENTS_VARIABLE: str(place.events),
+        "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _watch(
+    worker: subprocess.Popen[bytes], place: Workplace, console: Console, *, tracking: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Show events until the worker ends; on Ctrl-C stop it, close the tracked run and re-raise."""
+    tail, events = EventTail(place.events), []
+    try:
+        with RunDisplay(console) as display:
+            while True:
+                ended = worker.poll() is not None
+                for event in tail.new_events():
+                    events.append(event)
+                    display.show(event)
+                if ended:
+                    return events
+                time.sleep(0.1)
+    except KeyboardInterrupt:
+        _stop(worker)
+        keys = [event["label"] for event in [*events, *tail.new_events()] if event["step"] == "open_run"]
+        if keys:
+            from aelif.registry.tracking import close
+
+            close(tracking, keys[0], state="KILLED", cause="interrupted")
+        raise
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    """End the worker and every step it started."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(worker.pid, sign)
+            worker.wait(timeout=GRACE_S)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _cause(events: list[dict[str, Any]], place: Workplace) -> str:
+    """Return which step failed, why, and where to read more."""
+    for event in events:
+        if event["event"] == "failed":
+            name = f"{event['step']} {event['label']}".strip()
+            return f"{name}: {event['error']}\nLog: {place.log}"
+    lines = [line for line in place.log.read_text(errors="replace").splitlines() if "Error" in line]
+    return f"{lines[-1].strip() if lines else 'the pipeline failed before its first step'}\nLog: {place.log}"
+
+
+def read_events(place: Workplace) -> list[dict[str, Any]]:
+    """Return all events of the last run."""
+    return [json.loads(line) for line in place.events.read_text().splitlines()]

@@ -1,0 +1,195 @@
+"""The `robustness` pipeline: train every variant with every seed, and measure what typos do to each.
+
+The same graph runs on a laptop (kfp.local) and on a cluster. Its shape follows what both execute
+alike: loop bodies take pipeline inputs, the loop item and artifacts only, and the inner loop over
+shards lives in a sub-pipeline.
+"""
+
+from typing import NamedTuple
+
+from aelif.deliver.component import deliver_results
+from aelif.embed.component import embed_images, embed_photos
+from aelif.gate.component import judge_variants
+from aelif.registry.component import close_run, open_run, register_champion
+from aelif.score.component import compare_variants, score_robustness
+from aelif.synthesize.component import synthesize_class_images, synthesize_images
+from aelif.train.component import train_dreambooth
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Model
+
+from aelif.models.component import resolve_model
+from aelif.perturb.component import perturb_prompts
+from aelif.prepare.component import prepare_data
+from aelif.report.component import write_report
+
+
+class TrialOutputs(NamedTuple):
+    """What one trial hands to the comparison."""
+
+    model: Model
+    images: Dataset
+    embeddings: Dataset
+    scores: Dataset
+
+
+@dsl.pipeline(name="trial", description="Train one variant with one seed, generate, embed and score")
+def run_trial(
+    photos: Input[Dataset],
+    class_images: Input[Dataset],
+    reference: Input[Dataset],
+    base: Input[Model],
+    table: Input[Dataset],
+    trial: str,
+    data: dict,
+    train: dict,
+    synthesis: dict,
+    score: dict,
+    shards: list[int],
+    num_shards: int,
+    checkpoint_root: str,
+    code_version: str,
+) -> TrialOutputs:
+    """One branch of the fan-out."""
+    trained = train_dreambooth(
+        photos=photos,
+        class_images=class_images,
+        base=base,
+        trial=trial,
+        data=data,
+        train=train,
+        checkpoint_root=checkpoint_root,
+        code_version=code_version,
+    )
+    with dsl.ParallelFor(shards) as shard:
+        synthesized = synthesize_images(
+            base=base,
+            model=trained.outputs["model"],
+            prompts=table,
+            trial=trial,
+            synthesis=synthesis,
+            shard=shard,
+            num_shards=num_shards,
+            code_version=code_version,
+        )
+    embedded = embed_images(
+        images=dsl.Collected(synthesized.outputs["images"]),
+        prompts=table,
+        score=score,
+        label=trial,
+        code_version=code_version,
+    )
+    scored = score_robustness(
+        reference=reference,
+        generated=embedded.outputs["embeddings"],
+        prompts=table,
+        trial=trial,
+        code_version=code_version,
+    )
+    return TrialOutputs(
+        trained.outputs["model"],
+        embedded.outputs["images"],
+        embedded.outputs["embeddings"],
+        scored.outputs["scores"],
+    )
+
+
+@dsl.pipeline(name="robustness", description="Compare embedding augmentations on clean and perturbed prompts")
+def robustness(
+    data: dict,
+    fingerprint: str,
+    base_model: str,
+    trials: list[str],
+    prompts: dict,
+    train: dict,
+    synthesis: dict,
+    score: dict,
+    gate: dict,
+    tracking: dict,
+    settings: dict,
+    destination: str,
+    shards: list[int],
+    num_shards: int,
+    code_version: str,
+    seed: int = 0,
+    checkpoint_root: str = "",
+) -> None:
+    """The whole graph."""
+    run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    closing = close_run(tracking=tracking, run_key=run_key).set_caching_options(False)
+    with dsl.ExitHandler(closing, name="tracked"):
+        opened = open_run(tracking=tracking, run_key=run_key, settings=settings, trials=trials)
+        opened.set_caching_options(False)
+        photos = prepare_data(data=data, fingerprint=fingerprint, code_version=code_version).after(opened)
+        base = resolve_model(base_model=base_model, code_version=code_version).after(opened)
+        table = perturb_prompts(data=data, prompts=prompts, seed=seed, code_version=code_version).after(opened)
+        class_images = synthesize_class_images(
+            base=base.outputs["model"],
+            data=data,
+            train=train,
+            synthesis=synthesis,
+            seed=seed,
+            code_version=code_version,
+        )
+        reference = embed_photos(photos=photos.outputs["photos"], score=score, code_version=code_version)
+        with dsl.ParallelFor(trials, name="trials", parallelism=0) as trial:
+            outcome = run_trial(
+                photos=photos.outputs["photos"],
+                class_images=class_images.outputs["images"],
+                reference=reference.outputs["embeddings"],
+                base=base.outputs["model"],
+                table=table.outputs["table"],
+                trial=trial,
+                data=data,
+                train=train,
+                synthesis=synthesis,
+                score=score,
+                shards=shards,
+                num_shards=num_shards,
+                checkpoint_root=checkpoint_root,
+                code_version=code_version,
+            )
+        comparison = compare_variants(
+            scores=dsl.Collected(outcome.outputs["scores"]),
+            embeddings=dsl.Collected(outcome.outputs["embeddings"]),
+            reference=reference.outputs["embeddings"],
+            score=score,
+            code_version=code_version,
+        )
+        verdict = judge_variants(summary=comparison.outputs["summary"], gate=gate, code_version=code_version)
+        page = write_report(
+            summary=comparison.outputs["summary"],
+            verdict=verdict.outputs["verdict"],
+            table=comparison.outputs["table"],
+            prompts=table.outputs["table"],
+            photos=photos.outputs["photos"],
+            images=dsl.Collected(outcome.outputs["images"]),
+            trials=trials,
+            settings=settings,
+            code_version=code_version,
+        )
+        deliver_results(
+            destination=destination,
+            summary=comparison.outputs["summary"],
+            verdict=verdict.outputs["verdict"],
+            table=comparison.outputs["table"],
+            page=page.outputs["page"],
+            prompts=table.outputs["table"],
+            photos=photos.outputs["photos"],
+            base=base.outputs["model"],
+            images=dsl.Collected(outcome.outputs["images"]),
+            trials=trials,
+            code_version=code_version,
+        ).set_caching_options(False)
+        register_champion(
+            tracking=tracking,
+            run_key=run_key,
+            summary=comparison.outputs["summary"],
+            verdict=verdict.outputs["verdict"],
+            table=comparison.outputs["table"],
+            page=page.outputs["page"],
+            photos=photos.outputs["photos"],
+            models=dsl.Collected(outcome.outputs["model"]),
+            trials=trials,
+            gate=gate,
+            code_version=code_version,
+        ).set_caching_options(False)
