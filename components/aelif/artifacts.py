@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -154,6 +155,20 @@ def read_image_records(folder: str | Path) -> list[ImageRecord]:
         if not (folder / record.file_name).exists():
             raise ValueError(f"{folder}: {record.file_name} is missing")
     return records
+
+
+def link_images(sources: Iterable[Path], target: Path) -> None:
+    """Put the images of several folders, with their records, into `target`: as hard links where possible."""
+    records = []
+    target.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        for record in read_image_records(source):
+            records.append(record)
+            try:
+                os.link(source / record.file_name, target / record.file_name)
+            except OSError:  # another device, or a file system without links
+                shutil.copyfile(source / record.file_name, target / record.file_name)
+    write_image_records(target, sorted(records, key=lambda record: (record.prompt_id, record.image_index)))
 
 
 # ── Tables ─────────────────────────────────────────────────────────────────────────────────────

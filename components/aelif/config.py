@@ -231,6 +231,8 @@ class ScoreConfig:
     """Bootstrap resamples."""
     confidence: float = 0.95
     """Coverage of the intervals."""
+    cache: str = ""
+    """Folder that keeps image embeddings by content for later runs; empty: none (pipelines pass no null)."""
 
     def __post_init__(self) -> None:
         require(self.resamples >= 100, "resamples", self.resamples, "give at least 100")

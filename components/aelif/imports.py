@@ -18,14 +18,23 @@ def absent_modules(*names: str) -> Iterator[None]:
 
     Modules that are loaded already stay as they are.
     """
-    hidden = [name for name in names if name not in sys.modules]
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # the import system's way to say "not found"
+    finder = _Absent(names)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
+        sys.meta_path.remove(finder)
+
+
+class _Absent:
+    """Import hook that finds nothing; `None` in `sys.modules` would do the same, but scipy looks in there."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self._names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def pipeline_arguments(config: RunConfig, output: Path) -> dict[str, Any]:
         config: what to run.
         output: results go there; the tracking store lies beside it, shared by all runs.
     """
-    from aelif.prepare.inspect import fingerprint
+    from aelif.storage import fingerprint
 
     output = output.resolve()
     plain = to_dict(config)

@@ -90,12 +90,12 @@ def _room(output: Path) -> Finding:
 
 
 def _models(_: Path) -> Finding:
-    from aelif.models.resolve import BUILTIN, builtin_folder
+    from aelif.models.resolve import BUILTIN_MODELS, builtin_folder
 
-    missing = [name for name in BUILTIN if not builtin_folder(name).is_dir()]
-    return Finding(
-        subject="packaged models",
-        found=", ".join(f"builtin:{name}" for name in BUILTIN),
-        ok=not missing,
-        remedy=f"{', '.join(missing)} is missing from the installation: install aelif again",
-    )
+    names = ", ".join(f"builtin:{name}" for name in BUILTIN_MODELS)
+    try:
+        for name in BUILTIN_MODELS:
+            builtin_folder(name)
+    except ValueError as error:
+        return Finding(subject="packaged models", found=names, ok=False, remedy=str(error))
+    return Finding(subject="packaged models", found=names)

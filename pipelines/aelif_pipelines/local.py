@@ -80,8 +80,9 @@ def run_locally(config: RunConfig, place: Workplace, *, console: Console, cachin
         KeyboardInterrupt: after a clean stop; finished steps and checkpoints are kept.
     """
     began = time.time()
-    place.make()
+    check_inputs(config)
     arguments = pipeline_arguments(config, place.output)
+    place.make()
     request = place.work / "request.json"
     write_json(request, {"arguments": arguments, "pipeline_root": str(place.work / "steps"), "caching": caching})
     with place.log.open("w") as log:
@@ -100,6 +101,21 @@ def run_locally(config: RunConfig, place: Workplace, *, console: Console, cachin
     summary["versions"] = versions()
     write_json(place.summary, summary)
     return summary
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Find what is wrong with photos and base model before anything is written or computed.
+
+    Raises:
+        ValueError: names the folder, file or name, and the remedy.
+    """
+    from aelif.models.resolve import model_kind
+    from aelif.prepare.inspect import inspect_photos
+
+    model_kind(config.base_model)
+    photos = Path(config.data.instance_images)
+    if photos.is_dir():
+        inspect_photos(photos)
 
 
 def _environment(place: Workplace) -> dict[str, str]:

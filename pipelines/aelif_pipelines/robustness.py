@@ -7,20 +7,20 @@ shards lives in a sub-pipeline.
 
 from typing import NamedTuple
 
-from aelif.deliver.component import deliver_results
-from aelif.embed.component import embed_images, embed_photos
-from aelif.gate.component import judge_variants
-from aelif.registry.component import close_run, open_run, register_champion
-from aelif.score.component import compare_variants, score_robustness
-from aelif.synthesize.component import synthesize_class_images, synthesize_images
-from aelif.train.component import train_dreambooth
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
+from aelif.deliver.component import deliver_results
+from aelif.embed.component import embed_images, embed_photos
+from aelif.gate.component import judge_variants
 from aelif.models.component import resolve_model
 from aelif.perturb.component import perturb_prompts
 from aelif.prepare.component import prepare_data
+from aelif.registry.component import close_run, open_run, register_champion
 from aelif.report.component import write_report
+from aelif.score.component import compare_variants, score_robustness
+from aelif.synthesize.component import synthesize_class_images, synthesize_images
+from aelif.train.component import train_dreambooth
 
 
 class TrialOutputs(NamedTuple):
@@ -73,7 +73,6 @@ def run_trial(
         )
     embedded = embed_images(
         images=dsl.Collected(synthesized.outputs["images"]),
-        prompts=table,
         score=score,
         label=trial,
         code_version=code_version,
@@ -87,7 +86,7 @@ def run_trial(
     )
     return TrialOutputs(
         trained.outputs["model"],
-        embedded.outputs["images"],
+        embedded.outputs["whole"],
         embedded.outputs["embeddings"],
         scored.outputs["scores"],
     )
@@ -115,9 +114,11 @@ def robustness(
 ) -> None:
     """The whole graph."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    closing = close_run(tracking=tracking, run_key=run_key).set_caching_options(False)
+    closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
     with dsl.ExitHandler(closing, name="tracked"):
-        opened = open_run(tracking=tracking, run_key=run_key, settings=settings, trials=trials)
+        opened = open_run(
+            tracking=tracking, run_key=run_key, settings=settings, trials=trials, code_version=code_version
+        )
         opened.set_caching_options(False)
         photos = prepare_data(data=data, fingerprint=fingerprint, code_version=code_version).after(opened)
         base = resolve_model(base_model=base_model, code_version=code_version).after(opened)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from aelif.artifacts import (
+    link_images,
     new_file,
     new_folder,
-    read_image_records,
     read_json,
     sha256_of,
-    write_image_records,
     write_json,
 )
 from aelif.config import Trial
@@ -40,21 +38,9 @@ def deliver(
             shutil.copyfile(source, temporary)
     with new_folder(destination / "images") as folder:
         for source, trial in zip(images, map(Trial.parse, trials), strict=True):
-            _link_images(source, folder / str(trial.variant).replace(":", "-") / f"seed-{trial.seed}")
+            link_images([source], folder / str(trial.variant).replace(":", "-") / f"seed-{trial.seed}")
     merged = {**read_json(summary), "verdict": read_json(verdict), "digests": digests}
     write_json(destination / "summary.json", merged)
-
-
-def _link_images(source: Path, target: Path) -> None:
-    """Put an image folder's files below `target`: as hard links where the file system can."""
-    target.mkdir(parents=True)
-    records = read_image_records(source)
-    for record in records:
-        try:
-            os.link(source / record.file_name, target / record.file_name)
-        except OSError:  # another device, or a file system without links
-            shutil.copyfile(source / record.file_name, target / record.file_name)
-    write_image_records(target, records)
 
 
 def input_digests(*, photos: Path, base: Path, prompts: Path, code_version: str) -> dict[str, str]:

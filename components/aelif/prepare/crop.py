@@ -27,10 +27,11 @@ def square_crop(image: Image.Image, *, image_size: int, centre: tuple[float, flo
     """
     side = min(image.size)
     left, top = (
-        min(max(share * length - side / 2, 0), length - side) for share, length in zip(centre, image.size, strict=True)
+        min(max(round(share * length - side / 2), 0), length - side)
+        for share, length in zip(centre, image.size, strict=True)
     )
-    box = (left, top, left + side, top + side)
-    return image.resize((image_size, image_size), Image.Resampling.LANCZOS, box=box)
+    square = image.crop((left, top, left + side, top + side))  # resize(box=…) would let the outside bleed in
+    return square.resize((image_size, image_size), Image.Resampling.LANCZOS)
 
 
 def prepare_photos(folder: Path, output: Path, *, config: DataConfig) -> None:
@@ -107,7 +108,7 @@ def read_captions(folder: Path, *, config: DataConfig) -> dict[str, str]:
             captions[photo.name] = " ".join(_read_text(texts[photo.stem]).split())
     captions = {name: text for name, text in captions.items() if text}
     for name, text in captions.items():
-        if not set(config.identifier.lower().split()) <= set(text.lower().replace(",", " ").split()):
+        if not all(word in text.lower() for word in config.identifier.lower().split()):
             remedy = f"add the identifier {config.identifier!r}, or remove the caption"
             raise ValueError(f"caption of {folder / name} = {text!r}: {remedy}")
     return captions

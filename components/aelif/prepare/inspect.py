@@ -19,9 +19,9 @@ from aelif.artifacts import sha256_of
 if TYPE_CHECKING:
     from imagehash import ImageHash
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
-"""What is decoded; MPO is how some cameras write several views into one JPEG."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""What Pillow may try, of the many formats that it knows."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 COMPANION_SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".md")
 """Captions and notes that may lie beside photos; passed over in silence."""
 CLUTTER = ("thumbs.db", "desktop.ini")
@@ -186,7 +186,7 @@ def _check_header(image: Image.Image, min_size: int) -> None:
         raise UnusablePhotoError(f"too many pixels: {width} × {height}, more than {MAX_PIXELS:,}; resize it")
     if min(width, height) < min_size:
         raise UnusablePhotoError(f"too small: {width} × {height} pixels, less than {min_size}")
-    # Several views (MPO) and pages (TIFF) are no animation: the first is the photo.
+    # Pages (TIFF) and several views in one JPEG (MPO) are no animation: the first is the photo.
     if image.format not in ("MPO", "TIFF") and getattr(image, "is_animated", False):
         raise UnusablePhotoError("animated; save one frame as an image")
 

@@ -12,24 +12,28 @@ from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from aelif import __version__
 from aelif.artifacts import new_folder
-from aelif.config import Trial, TrackingConfig
+from aelif.config import TrackingConfig
 from aelif.progress import EVENTS_VARIABLE
 from aelif.registry.lineage import flatten, shorten, weights_digest
-from aelif.registry.store import PATIENCE_S, TrackingError, artifact_root, database_file, run_with_store
+from aelif.registry.runs import (
+    PARAM_LIMIT,
+    PARENT_STEP,
+    RUN_KEY,
+    STEP,
+    TAG_LIMIT,
+    child_run,
+    log_params,
+    parent_run,
+    resume,
+)
+from aelif.registry.store import PATIENCE_S, TrackingError, database_file, run_with_store
 
-RUN_KEY = "kfp.run_id"
-STEP = "kfp.step"
-PARENT_STEP = "pipeline"
-PARENT = "mlflow.parentRunId"
 EndState = Literal["FINISHED", "FAILED", "KILLED"]
-
-PARAM_LIMIT, TAG_LIMIT = 6000, 8000
-"""Longest parameter and tag that MLflow keeps, in characters."""
 
 
 def open_parent(
@@ -145,101 +149,7 @@ def _end(client: MlflowClient, parent: Run, run_key: str, *, state: EndState, ca
     client.set_terminated(parent.info.run_id, state)
 
 
-def parent_run(client: MlflowClient, config: TrackingConfig, run_key: str) -> Run:
-    """Return the execution's run, created if need be.
-
-    Kubeflow Pipelines' own MLflow plugin opens one and names a run below it to every step, by
-    ``MLFLOW_RUN_ID``: then that one is used.
-
-    Raises:
-        TrackingError: if ``MLFLOW_RUN_ID`` names no run, or that of another execution.
-    """
-    if "'" in run_key or not run_key:
-        raise ValueError(f"run_key = {run_key!r}: give a name without quotes")
-    given = os.environ.get("MLFLOW_RUN_ID")
-    if not given:
-        tags = {RUN_KEY: run_key, STEP: PARENT_STEP}
-        return start_or_resume(client, experiment_id(client, config), tags=tags, name=run_key)
-    try:
-        run = client.get_run(given)
-        run = client.get_run(run.data.tags.get(PARENT, given))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise TrackingError(f"MLFLOW_RUN_ID = {given!r}: {config.tracking_uri} has no such run; unset it") from error
-    if (owner := run.data.tags.get(RUN_KEY, run_key)) != run_key:
-        raise TrackingError(f"MLFLOW_RUN_ID = {given!r}: that run belongs to {owner}, not {run_key}; unset it")
-    return run
-
-
-def child_run(client: MlflowClient, parent: Run, run_key: str, trial: str) -> Run:
-    """Return the run of one trial below the execution's, created with its parameters if need be."""
-    tags = {RUN_KEY: run_key, STEP: f"trial {trial}", PARENT: parent.info.run_id}
-    run = start_or_resume(client, parent.info.experiment_id, tags=tags, name=trial)
-    parsed = Trial.parse(trial)
-    params = {
-        "variant": str(parsed.variant),
-        "augmentation": parsed.variant.augmentation,
-        "magnitude": f"{parsed.variant.magnitude:g}",
-        "seed": str(parsed.seed),
-    }
-    log_params(client, run.info.run_id, params, tags={})
-    return run
-
-
-def start_or_resume(client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str) -> Run:
-    """Return the earliest run that carries all `tags`; a repeated step gets the same one."""
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-    if found := client.search_runs([experiment], query, order_by=order, max_results=1):
-        return found[0]
-    return client.create_run(experiment, tags=dict(tags), run_name=name)
-
-
-def resume(client: MlflowClient, run: Run) -> str:
-    """Set an ended run running again, for its pipeline is retried; return its id."""
-    if run.info.status != "RUNNING":
-        client.update_run(run.info.run_id, status="RUNNING")
-    return run.info.run_id
-
-
-def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str], *, tags: Mapping[str, str]) -> None:
-    """Log parameters and tags, by the hundred that one request may hold; empty tags are left out."""
-    pairs = [Param(key, value) for key, value in params.items()]
-    for start in range(0, len(pairs), 100):
-        client.log_batch(run_id, params=pairs[start : start + 100])
-    labels = [RunTag(key, shorten(value, limit=TAG_LIMIT)) for key, value in tags.items() if value]
-    for start in range(0, len(labels), 100):
-        client.log_batch(run_id, tags=labels[start : start + 100])
-
-
-def experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
-    """Return the experiment's id, creating it with its artifact location if need be.
-
-    Raises:
-        TrackingError: if it was deleted, or its files lie in another folder than configured.
-    """
-    location = artifact_root(config)
-    if (found := client.get_experiment_by_name(config.experiment)) is None:
-        try:
-            return client.create_experiment(config.experiment, artifact_location=location)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        found = client.get_experiment_by_name(config.experiment)
-    if found.lifecycle_stage != "active":
-        raise TrackingError(f"experiment {config.experiment!r} was deleted: restore it, or choose another name")
-    if location is not None and location.startswith("file:") and found.artifact_location != location:
-        raise TrackingError(
-            f"experiment {config.experiment!r} keeps its files in {found.artifact_location}, not {location}: "
-            f"move the folder back, choose another experiment, or move {database_file(config)} away"
-        )
-    return found.experiment_id
-
-
-def download_model(
-    uri: str, destination: Path, *, tracking_uri: str = "", patience_s: float = PATIENCE_S
-) -> Path:
+def download_model(uri: str, destination: Path, *, tracking_uri: str = "", patience_s: float = PATIENCE_S) -> Path:
     """Download a registered model's folder and return `destination`.
 
     Args:
@@ -265,12 +175,14 @@ def download_model(
 
     def action(client: MlflowClient, _config: TrackingConfig) -> Path:
         try:
-            version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            version = (
+                client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            )
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             raise ValueError(f"model = {uri!r}: {_known_models(client)}") from error
-        _download(version.source, destination, tracking_uri=store, weights=version.tags.get("weights.sha256", ""))
+        _download(str(version.source), destination, tracking_uri=store, weights=version.tags.get("weights.sha256", ""))
         return destination
 
     return run_with_store({"tracking_uri": store}, action, patience_s=patience_s)
@@ -291,4 +203,6 @@ def _download(source: str, destination: Path, *, tracking_uri: str, weights: str
         for path in sorted(fetched.iterdir()):
             path.replace(folder / path.name)
         if weights and (actual := weights_digest(folder)) != weights:
-            raise TrackingError(f"{source}: weights have sha256 {actual}, registered was {weights}; register them again")
+            raise TrackingError(
+                f"{source}: weights have sha256 {actual}, registered was {weights}; register them again"
+            )

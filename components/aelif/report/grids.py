@@ -146,7 +146,9 @@ def select_prompts(
     ]
     if champion not in (None, "baseline") and champion in distances:
         own = distances[champion]
-        losses = {p["prompt_id"]: own[p["prompt_id"]] - base[p["prompt_id"]] for p in perturbed if p["prompt_id"] in own}
+        losses = {
+            p["prompt_id"]: own[p["prompt_id"]] - base[p["prompt_id"]] for p in perturbed if p["prompt_id"] in own
+        }
         lost = [prompt for prompt in perturbed if losses.get(prompt["prompt_id"], 0) > 0]
         lost.sort(key=lambda prompt: (-losses[prompt["prompt_id"]], prompt["prompt_id"]))
         reason = f"The perturbed prompts on which {champion} loses most against the baseline."
@@ -193,9 +195,7 @@ def build_grids(
     ]
 
 
-def _first_trials(
-    images: Mapping[str, Sequence[Picture]], summary: Mapping[str, Any]
-) -> dict[str, Sequence[Picture]]:
+def _first_trials(images: Mapping[str, Sequence[Picture]], summary: Mapping[str, Any]) -> dict[str, Sequence[Picture]]:
     """Return variant (as the summary names it) → pictures of its first trial, in the summary's order."""
     first: dict[str, Sequence[Picture]] = {}
     for trial, pictures in images.items():

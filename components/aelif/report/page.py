@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from aelif.artifacts import new_file, prompt_schema, read_image_records, read_json, read_table, score_schema
 from aelif.report.grids import MAX_PHOTOS, Picture, build_grids, data_uri, mark_edits, read_pictures
-from aelif.report.plots import MARKERS, NARROW, WIDE, plot_distances, plot_error_rate, plot_families
+from aelif.report.plots import ERROR_BANDS, MARKERS, NARROW, WIDE, plot_distances, plot_error_rate, plot_families
 from aelif.report.tables import (
     QUALITIES,
     Cell,
     family_rows,
     flatten,
+    prompt_cell,
     prompt_distances,
     result_rows,
     to_cell,
@@ -23,7 +25,6 @@ from aelif.report.tables import (
 from aelif.report.wording import (
     best_variant,
     clean_price,
-    distance,
     percent,
     percent_range,
     read_interval,
@@ -60,20 +61,11 @@ def render_report(
             reproduce) and the tables ``digests``, ``versions`` and ``timings`` are shown apart.
     """
     champion = summary_key(verdict.get("champion"), summary)
-    headline, lead = verdict_sentences(summary, verdict)
-    variants = list(summary["variants"])
     return _environment().get_template("page.html.jinja").render(
+        **_heading(summary, verdict, settings),
         summary=summary,
-        headline=headline,
-        lead=lead,
-        passed=bool(verdict.get("passed", champion is not None)),
-        reasons=list(verdict.get("reasons", [])),
         subject=_subject(settings, prompts),
-        base_model=settings.get("base_model"),
-        command=settings.get("command"),
-        facts=_facts(summary, champion),
-        variants=variants,
-        confidence=f"{100 * summary.get('confidence', 0.95):g}\u202f%",
+        variants=list(summary["variants"]),
         results=result_rows(summary, champion),
         qualities=result_rows(summary, champion, QUALITIES),
         floors=_floors(summary),
@@ -98,7 +90,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["num_markers"] = len(MARKERS)
-    environment.filters["distance"] = distance
+    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(name.split("_"))
     environment.filters["percent"] = percent
     return environment
 
@@ -108,6 +100,23 @@ def _subject(settings: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]]) 
     data = settings.get("data")
     named = data.get("instance_prompt") if isinstance(data, Mapping) else None
     return str(named or settings.get("instance_prompt") or next((row["prompt"] for row in prompts), ""))
+
+
+def _heading(summary: Mapping[str, Any], verdict: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands above the tables, and the phrases that the text needs."""
+    headline, lead = verdict_sentences(summary, verdict)
+    champion = summary_key(verdict.get("champion"), summary)
+    return {
+        "headline": headline,
+        "lead": lead,
+        "passed": bool(verdict.get("passed", champion is not None)),
+        "reasons": list(verdict.get("reasons", [])),
+        "base_model": settings.get("base_model"),
+        "command": settings.get("command"),
+        "facts": _facts(summary, champion),
+        "confidence": f"{100 * summary.get('confidence', 0.95):g}\u202f%",
+        "error_bands": ", ".join(f"{limit:g}" for limit in ERROR_BANDS) + "\u202f%",
+    }
 
 
 def _facts(summary: Mapping[str, Any], champion: str | None) -> list[tuple[str, str, str]]:
@@ -151,13 +160,21 @@ def _plots(
 def _prompt_rows(
     summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], prompts: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return every prompt with its errors marked and its distance for each variant."""
+    """Return every prompt with its errors marked and a cell for each variant."""
     distances = prompt_distances(scores, summary)
+    figures = {
+        (variant, figure["prompt_id"]): figure
+        for variant, entry in summary["variants"].items()
+        for figure in entry.get("prompts") or []
+    }
     return [
         {
             "prompt": prompt,
             "pieces": mark_edits(prompt),
-            "distances": [distance(distances[variant].get(prompt["prompt_id"])) for variant in summary["variants"]],
+            "cells": [
+                prompt_cell(figures.get((variant, prompt["prompt_id"]), {}), by_prompt.get(prompt["prompt_id"]))
+                for variant, by_prompt in distances.items()
+            ],
         }
         for prompt in prompts[:MAX_TABLE_PROMPTS]
     ]
@@ -189,11 +206,11 @@ def write_page(
 
     Args:
         path: the HTML file.
-        summary: JSON file.
-        verdict: JSON file.
-        table: Parquet file with `artifacts.score_schema`.
-        prompts: Parquet file with `artifacts.prompt_schema`.
-        photos: image folder of the training photos.
+        summary: JSON; like `verdict`, `table`, `prompts` and `photos` the path of an earlier step's output.
+        verdict: JSON.
+        table: Parquet with `artifacts.score_schema`.
+        prompts: Parquet with `artifacts.prompt_schema`.
+        photos: image folder.
         images: image folders; several of one trial are its shards.
         trials: the trial of each image folder.
         settings: see `render_report`.

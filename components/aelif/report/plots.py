@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 """Marker of each series; with the colour it repeats after seven."""
 
+ERROR_BANDS = (5.0, 10.0, 20.0, 40.0)
+"""Upper limits, in percent, of the error rates over which the curve takes means."""
+
 _STAND_INS = {f"#fe00{index:02x}": f"var(--series-{index})" for index in range(len(MARKERS))} | {
     "#fe0100": "var(--ink)",
     "#fe0101": "var(--muted)",
     "#fe0102": "var(--rule)",
     "#fe0103": "var(--paper)",
 }
+_TOP, _BOTTOM = 30, 46
+_MARGIN_Y = _TOP + _BOTTOM
 _INK, _MUTED, _RULE, _PAPER = list(_STAND_INS)[-4:]
 
 
@@ -50,7 +56,7 @@ NARROW = Size(name="narrow", width=360, text=11)
 def plot_distances(summary: Mapping[str, Any], size: Size) -> str:
     """Draw clean and perturbed distance of every variant with intervals, and the noise floor, as SVG."""
     variants = summary["variants"]
-    with _drawing(size, height=64 + 52 * len(variants), labels=list(variants), right=52) as (figure, axes):
+    with _drawing(size, height=_MARGIN_Y + 52 * len(variants), labels=list(variants), right=52) as (figure, axes):
         for row, entry in enumerate(variants.values()):
             for prompt_set, offset in (("clean", -0.17), ("perturbed", 0.17)):
                 interval = read_interval(entry.get(prompt_set))
@@ -68,8 +74,8 @@ def plot_distances(summary: Mapping[str, Any], size: Size) -> str:
 def plot_families(summary: Mapping[str, Any], size: Size) -> str:
     """Draw the distance by perturbation family, a row each, clean prompts as the first, as SVG."""
     variants, families = summary["variants"], ["clean", *family_names(summary)]
-    pitch = 13 * len(variants) + 14
-    with _drawing(size, height=64 + pitch * len(families), labels=families, right=12) as (figure, axes):
+    pitch = 13 * len(variants) + 16
+    with _drawing(size, height=_MARGIN_Y + pitch * len(families), labels=families, right=12) as (figure, axes):
         for series, entry in enumerate(variants.values()):
             offset = (series - (len(variants) - 1) / 2) * 13 / pitch
             for row, family in enumerate(families):
@@ -89,7 +95,7 @@ def plot_error_rate(
 ) -> str:
     """Draw the distance of every prompt against its realised character error rate, as SVG.
 
-    Points are prompts (means over seeds); lines join the means of groups of similar error rate.
+    Points are prompts (means over seeds); lines join the means over `ERROR_BANDS`.
     """
     rates = {prompt["prompt_id"]: prompt["character_error_rate"] for prompt in prompts}
     height = 380 if size is WIDE else 320
@@ -115,24 +121,27 @@ def plot_error_rate(
         return _to_svg(figure, size, "Distance of every prompt against its character error rate, by variant")
 
 
-def error_rate_groups(points: Sequence[tuple[float, float]], *, count: int = 4) -> list[tuple[float, float, float, float]]:
-    """Return (x, low, mean, high) of groups of points: all at x = 0, then `count` of about equal size.
+def error_rate_groups(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
+    """Return (x, low, mean, high) of the clean prompts and of each band of error rates that has any.
 
-    `x` is the mean error rate of the group; low and high are one standard error of the mean below
-    and above it. Points of one x never fall into different groups.
+    `x` is the mean error rate of the band's prompts; low and high are one standard error of the
+    mean below and above it. A prompt alone in its band, which would seem to have no error at all,
+    joins the next band, or the last one before it.
 
     Args:
-        points: (error rate, distance), sorted.
-        count: number of groups beyond the clean prompts.
+        points: (error rate in percent, distance) of each prompt.
     """
-    clean = [point for point in points if point[0] == 0]
-    rest = [point for point in points if point[0] > 0]
-    groups: list[list[tuple[float, float]]] = [clean] if clean else []
-    for index, point in enumerate(rest):
-        opens = index * count // len(rest) > (index - 1) * count // len(rest)
-        if index == 0 or (opens and point[0] != rest[index - 1][0]):
-            groups.append([])
-        groups[-1].append(point)
+    clean = [point for point in points if point[0] <= 0]
+    groups, pending = ([clean] if clean else []), []
+    for low, high in itertools.pairwise((0.0, *ERROR_BANDS, math.inf)):
+        pending += [point for point in points if low < point[0] <= high]
+        if len(pending) > 1:
+            groups.append(pending)
+            pending = []
+    if pending and groups and groups[-1] is not clean:
+        groups[-1] += pending
+    elif pending:
+        groups.append(pending)
     return [_group(group) for group in groups]
 
 
@@ -157,21 +166,18 @@ def _drawing(size: Size, *, height: int, labels: Sequence[str], right: int) -> I
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.fonttype": "none", "font.size": size.text, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.spines.left": False, "axes.edgecolor": _RULE, "axes.labelcolor": _MUTED, "xtick.color": _RULE,
-        "ytick.color": _RULE, "xtick.labelcolor": _MUTED, "ytick.labelcolor": _INK, "text.color": _INK,
-        "ytick.left": False, "axes.labelsize": size.text, "xtick.labelsize": size.text - 1,
-        "ytick.labelsize": size.text, "axes.axisbelow": True, "figure.facecolor": "none", "axes.facecolor": "none",
-        "axes.unicode_minus": True, "path.simplify": False,
-    }  # fmt: skip
-    with rc_context(style):
+    with rc_context({
+        "svg.fonttype": "none", "text.parse_math": False, "path.simplify": False, "font.size": size.text,
+        "figure.facecolor": "none", "axes.facecolor": "none", "axes.edgecolor": _RULE, "axes.labelcolor": _MUTED,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.axisbelow": True,
+        "axes.labelsize": size.text, "xtick.labelsize": size.text - 1, "ytick.labelsize": size.text,
+        "xtick.color": _RULE, "ytick.color": _RULE, "xtick.labelcolor": _MUTED, "ytick.labelcolor": _INK,
+        "ytick.left": False, "text.color": _INK,
+    }):  # fmt: skip
         figure = Figure(figsize=(size.width / 72, height / 72), dpi=72)
         left = 14 + 0.6 * size.text * max(len(label) for label in labels)
-        bottom, top = 46, 30
-        axes = figure.add_axes(
-            (left / size.width, bottom / height, 1 - (left + right) / size.width, 1 - (bottom + top) / height)
-        )
+        plot = (size.width - left - right) / size.width, (height - _MARGIN_Y) / height
+        axes = figure.add_axes((left / size.width, _BOTTOM / height, *plot))
         yield figure, axes
 
 
@@ -199,8 +205,10 @@ def _floor(axes: Axes, summary: Mapping[str, Any], size: Size) -> None:
         if floor.low is not None and floor.high is not None:
             axes.axvspan(floor.low, floor.high, color=_MUTED, alpha=0.12, linewidth=0, zorder=0)
         axes.axvline(floor.value, color=_MUTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate(f"noise floor {distance(floor.value)}", (floor.value, 1), (0, 6), ha="left", color=_MUTED,
-                      xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=size.text - 1)  # fmt: skip
+        axes.annotate(
+            f"noise floor {distance(floor.value)}", (floor.value, 1), (0, 6), xycoords=("data", "axes fraction"),
+            textcoords="offset points", color=_MUTED, fontsize=size.text - 1,
+        )  # fmt: skip
     axes.margins(x=0.04)
     axes.locator_params(axis="x", nbins=8 if size is WIDE else 4)
 

@@ -126,6 +126,13 @@ def family_rows(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[Cell, 
     ]
 
 
+def prompt_cell(figures: Mapping[str, Any], measured: float | None) -> Cell:
+    """Return one variant's distance on one prompt, with interval and improvement where the summary has them."""
+    own = read_interval(figures.get("distance", measured))
+    gain = percent(read_interval(figures["improvement_plain"]).value) if "improvement_plain" in figures else ""
+    return Cell(text=distance(own.value), ends=", ".join(part for part in (distance_range(own), gain) if part))
+
+
 def prompt_distances(
     scores: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], *, metric: str = "w1"
 ) -> dict[str, dict[int, float]]:

@@ -106,7 +106,9 @@ def verdict_sentences(summary: Mapping[str, Any], verdict: Mapping[str, Any]) ->
             return f"{champion} is the champion.", _describe(champion, summary)
         relation = "closer to" if gain >= 0 else "further from"
         size = percent(gain, signed=False)
-        headline = f"With errors in the prompt, images by {champion} are {size} {relation} the photos than the baseline’s."
+        headline = (
+            f"With errors in the prompt, images by {champion} are {size} {relation} the photos than the baseline’s."
+        )
         return headline, _describe(champion, summary)
     if best is None:
         return "Only the baseline was measured, and it passed the gate.", _baseline(summary)
@@ -145,4 +147,6 @@ def _describe(key: str | None, summary: Mapping[str, Any]) -> str:
 def _baseline(summary: Mapping[str, Any]) -> str:
     entry = summary["variants"].get("baseline", {})
     clean, perturbed = (read_interval(entry.get(prompt_set)) for prompt_set in ("clean", "perturbed"))
-    return f"Its distance is {distance(clean.value)} on clean prompts and {distance(perturbed.value)} on perturbed ones."
+    return (
+        f"Its distance is {distance(clean.value)} on clean prompts and {distance(perturbed.value)} on perturbed ones."
+    )

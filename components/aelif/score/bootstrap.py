@@ -66,15 +66,15 @@ def to_interval(statistics_R: np.ndarray, *, confidence: float) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distances:
-    """Resampled mean distances of one variant, paired with those of every other variant."""
+    """Resampled mean distances of one variant, paired with those of every other variant; each (R + 1,)."""
 
-    clean_R: np.ndarray
-    perturbed_R: np.ndarray
+    clean: np.ndarray
+    perturbed: np.ndarray
 
     @property
-    def damage_R(self) -> np.ndarray:
+    def damage(self) -> np.ndarray:
         """What the errors do: perturbed minus clean distance."""
-        return self.perturbed_R - self.clean_R
+        return self.perturbed - self.clean
 
 
 def improvement_plain(base_R: np.ndarray, variant_R: np.ndarray) -> np.ndarray:
@@ -88,6 +88,6 @@ def improvement_excess(base: Distances, variant: Distances) -> np.ndarray:
     It is the share of the errors' damage that the variant undoes; above 1 the variant is even
     closer on perturbed prompts than on clean ones.
     """
-    damage_R = base.damage_R
-    share = np.divide(variant.damage_R, damage_R, out=np.full_like(damage_R, np.nan), where=damage_R > 0)
+    damage = base.damage
+    share = np.divide(variant.damage, damage, out=np.full_like(damage, np.nan), where=damage > 0)
     return 1 - share

@@ -147,13 +147,13 @@ class Comparison:
     def describe(self, variant: str) -> dict[str, Any]:
         """Return one variant's entry; improvements only where it is not the baseline."""
         own, is_base = self._distances(variant), variant == BASELINE
-        entry: dict[str, Any] = {"clean": self._interval(own.clean_R), "perturbed": self._interval(own.perturbed_R)}
+        entry: dict[str, Any] = {"clean": self._interval(own.clean), "perturbed": self._interval(own.perturbed)}
         if not is_base:
-            entry["improvement_plain"] = self._interval(improvement_plain(self._base.perturbed_R, own.perturbed_R))
+            entry["improvement_plain"] = self._interval(improvement_plain(self._base.perturbed, own.perturbed))
             entry["improvement_excess"] = self._interval(improvement_excess(self._base, own))
-        entry["excess_damage"] = self._interval(own.damage_R)
+        entry["excess_damage"] = self._interval(own.damage)
         for metric in ("w2", "clip_t", "clip_i", "diversity"):
-            entry[metric] = self._interval(self._mean_R(variant, "clean", metric))
+            entry[metric] = self._interval(self._mean(variant, "clean", metric))
         families = [family for family in self._grid.groups if family not in ("clean", "perturbed")]
         entry["families"] = {family: self._against_base(variant, family) for family in families}
         entry["prompts"] = [
@@ -174,16 +174,16 @@ class Comparison:
 
     def _against_base(self, variant: str, prompts: str | int) -> dict[str, Interval]:
         """Return the distance on a group of prompts or on one prompt, and the improvement on the baseline's."""
-        own_R = self._mean_R(variant, prompts)
+        own_R = self._mean(variant, prompts)
         figures = {"distance": self._interval(own_R)}
         if variant != BASELINE:
-            figures["improvement_plain"] = self._interval(improvement_plain(self._mean_R(BASELINE, prompts), own_R))
+            figures["improvement_plain"] = self._interval(improvement_plain(self._mean(BASELINE, prompts), own_R))
         return figures
 
     def _distances(self, variant: str) -> Distances:
-        return Distances(clean_R=self._mean_R(variant, "clean"), perturbed_R=self._mean_R(variant, "perturbed"))
+        return Distances(clean=self._mean(variant, "clean"), perturbed=self._mean(variant, "perturbed"))
 
-    def _mean_R(self, variant: str, prompts: str | int, metric: str = "w1") -> np.ndarray:
+    def _mean(self, variant: str, prompts: str | int, metric: str = "w1") -> np.ndarray:
         """Return the resampled mean over a group of prompts, or over the seeds alone for one prompt's column."""
         columns = [prompts] if isinstance(prompts, int) else self._grid.groups[prompts]
         values_SP = self._grid.values[metric][self._grid.variants.index(variant)][:, columns]

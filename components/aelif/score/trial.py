@@ -47,13 +47,12 @@ def score_trial(
     """
     groups = images_by_prompt(generated)
     _check(reference, generated, prompts, groups, trial)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for prompt in prompts:
         images_ND = groups[prompt["prompt_id"]]
         values = _measure(images_ND, reference.images, generated.texts[prompt["clean_prompt"]])
-        for metric in METRICS:
-            if not math.isnan(values[metric]):
-                rows.append(_row(prompt, trial, metric, values[metric], len(images_ND)))
+        defined = [metric for metric in METRICS if not math.isnan(values[metric])]
+        rows.extend(_row(prompt, trial, metric, values[metric], len(images_ND)) for metric in defined)
     return rows
 
 

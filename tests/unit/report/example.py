@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from aelif.artifacts import (
     write_json,
     write_table,
 )
+from aelif.config import GateConfig, ScoreConfig
+from aelif.gate.verdict import judge
+from aelif.score.summary import summarize
 
 CLEAN_PROMPTS = ("a photo of sks backpack", "a picture of sks backpack", "an image of sks backpack")
 
@@ -63,11 +67,8 @@ def make_example(
     prompts = make_prompts()
     trials = [f"{variant}/seed={seed}" for seed in seeds for variant in variants]
     scores = [row for trial in trials for row in _scores(trial, prompts)]
-    summary = make_summary(scores, variants, seeds)
-    champion = "aelif_mask" if "aelif_mask" in summary["variants"] else "baseline"
-    reasons = ["On perturbed prompts aelif_mask:0.3 is better than the baseline: the interval excludes zero.",
-               "Its clean distance, 0.861, is below the limit 1.000."]  # fmt: skip
-    verdict = {"champion": champion, "passed": True, "reasons": reasons if champion != "baseline" else []}
+    summary = make_summary(scores, seeds)
+    verdict = dataclasses.asdict(judge(summary, GateConfig(model_name="example")))
     write_json(folder / "summary.json", summary)
     write_json(folder / "verdict.json", verdict)
     write_table(folder / "scores.parquet", scores, score_schema())
@@ -79,7 +80,7 @@ def make_example(
         wanted = [(row["prompt"], row["prompt_id"], index) for row in prompts for index in range(4)]
         draw_folder(images, wanted, blur=ease)
     settings = {
-        "data": {"instance_prompt": "a photo of sks backpack", "class_prompt": "a photo of a backpack", "image_size": 64.0},
+        "data": {"instance_prompt": "a photo of sks backpack", "class_prompt": "a photo of a backpack"},
         "base_model": "builtin:miniature-sdxl", "variants": list(variants), "seeds": [float(seed) for seed in seeds],
         "train": {"method": "lora", "steps": 300.0, "learning_rate": 5e-4, "prior_preservation": True},
         "command": "aelif run quickstart --seeds 2", "digests": {"photos": "9f" * 32, "base_model": "c4" * 32},
@@ -119,8 +120,17 @@ def _scores(trial: str, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     generator = np.random.default_rng(int(seed) + 7 * len(variant))
     rows = []
     for prompt in prompts:
+        if variant == "aelif_mask:0.3" and prompt["family"] == "spacing":
+            ease = 2.2  # one error that the champion takes worse
         w1 = clean + ease * _HURT[prompt["family"]] * (1 + 0.15 * prompt["clean_id"]) + generator.normal(0, 0.018)
-        figures = {"w1": w1, "w2": w1 + 0.06, "clip_t": 1.1 - w1, "clip_i": 1.4 - w1, "diversity": 0.4 + 0.1 * ease}
+        figures = {
+            "w1": w1,
+            "w2": w1 + 0.06,
+            "sliced_w2": w1 / 2,
+            "clip_t": 1.1 - w1,
+            "clip_i": 1.4 - w1,
+            "diversity": 0.4 + 0.1 * ease,
+        }
         rows += [
             {key: prompt[key] for key in ("prompt_id", "clean_id", "prompt_set", "family", "severity", "prompt")}
             | {"variant": variant, "seed": int(seed), "metric": metric, "value": float(value), "num_images": 4}
@@ -129,41 +139,16 @@ def _scores(trial: str, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def make_summary(scores: list[dict[str, Any]], variants: tuple[str, ...], seeds: tuple[int, ...]) -> dict[str, Any]:
-    def interval(value: float, half: float) -> dict[str, float]:
-        return {"value": float(value), "low": float(value - half), "high": float(value + half * 1.1)}
-
-    def mean(variant: str, metric: str, **where: str) -> float:
-        chosen = [row["value"] for row in scores if row["variant"] == variant and row["metric"] == metric
-                  and all(row[key] == value for key, value in where.items())]  # fmt: skip
-        return float(np.mean(chosen))
-
-    families = sorted({row["family"] for row in scores} - {"clean"})
-    entries: dict[str, Any] = {}
-    base = {name: mean("baseline", "w1", prompt_set=name) for name in ("clean", "perturbed")}
-    for variant in variants:
-        own = {name: mean(variant, "w1", prompt_set=name) for name in ("clean", "perturbed")}
-        entry = {name: interval(value, 0.021) for name, value in own.items()}
-        entry |= {name: interval(mean(variant, name, prompt_set="clean"), 0.013)
-                  for name in ("w2", "clip_t", "clip_i", "diversity")}  # fmt: skip
-        entry["excess_damage"] = interval(own["perturbed"] - own["clean"], 0.024)
-        entry["families"] = {
-            family: {"distance": interval(mean(variant, "w1", family=family), 0.03),
-                     "improvement_plain": interval(1 - mean(variant, "w1", family=family)
-                                                   / mean("baseline", "w1", family=family), 0.031)}
-            for family in families
-        }  # fmt: skip
-        if variant != "baseline":
-            entry["improvement_plain"] = interval(1 - own["perturbed"] / base["perturbed"], 0.025)
-            damages = (own["perturbed"] - own["clean"]) / (base["perturbed"] - base["clean"])
-            entry["improvement_excess"] = interval(1 - damages, 0.117)
-        entries[variant.partition(":")[0]] = entry
-    one_seed = {"value": None, "low": None, "high": None}
-    return {
-        "schema": 1, "variants": entries, "noise_floor": interval(0.512, 0.043),
-        "seed_floor": interval(0.337, 0.019) if len(seeds) > 1 else one_seed, "seeds": list(seeds), "notes": [],
-        "num_resamples": 2000, "confidence": 0.95, "num_images_per_prompt": 4, "num_reference": 5,
-    }  # fmt: skip
+def make_summary(scores: list[dict[str, Any]], seeds: tuple[int, ...]) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    num_pairs = len(seeds) * (len(seeds) - 1) // 2
+    return summarize(
+        scores,
+        reference_distances_N=generator.normal(0.51, 0.05, 5),
+        seed_distances_KP=generator.normal(0.34, 0.02, (num_pairs, len(CLEAN_PROMPTS))),
+        num_reference=5,
+        config=ScoreConfig(resamples=500),
+    )
 
 
 def draw_folder(folder: Path, wanted: list[tuple[str, int, int]], *, blur: float) -> None:

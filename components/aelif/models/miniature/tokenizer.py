@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ def read_merges() -> list[str]:
     import open_clip
 
     path = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
-    lines = gzip.open(path).read().decode("utf-8").split("\n")
-    return lines[1 : 1 + NUM_MERGES]
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in islice(file, 1, 1 + NUM_MERGES)]
 
 
 def write_tokenizer(folder: Path, *, max_tokens: int, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:

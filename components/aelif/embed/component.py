@@ -1,0 +1,62 @@
+"""The steps that embed images: those of one trial, and the training photos."""
+
+from kfp import dsl
+
+from aelif import images as container
+
+
+@dsl.component(base_image=container.GPU, install_kfp_package=False)
+def embed_images(
+    images: dsl.Input[list[dsl.Dataset]],
+    score: dict,
+    label: str,
+    embeddings: dsl.Output[dsl.Dataset],
+    whole: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Write the CLIP embeddings of one trial's images and prompts, and its shards as one folder.
+
+    Args:
+        images: image folders, the shards of the trial.
+        score: section `ScoreConfig`.
+        label: the trial, for progress.
+        embeddings: folder as `write_embeddings` lays it out.
+        whole: image folder with the images of all shards.
+        code_version: part of the cache key.
+    """
+    from pathlib import Path
+
+    from aelif.artifacts import link_images, new_folder, write_embeddings
+    from aelif.config import ScoreConfig, from_dict
+    from aelif.embed.folders import embed_folders
+    from aelif.progress import step_work
+
+    with step_work("embed", label) as progress:
+        config, shards = from_dict(ScoreConfig, score), [Path(shard.path) for shard in images]
+        write_embeddings(embeddings.path, embed_folders(shards, config, progress))
+        with new_folder(whole.path) as folder:
+            link_images(shards, folder)
+
+
+@dsl.component(base_image=container.GPU, install_kfp_package=False)
+def embed_photos(
+    photos: dsl.Input[dsl.Dataset], score: dict, embeddings: dsl.Output[dsl.Dataset], code_version: str
+) -> None:
+    """Write the CLIP embeddings of the training photos.
+
+    Apart from `embed_images` because kfp takes no single artifact where a list is declared.
+
+    Args:
+        photos: image folder.
+        score: section `ScoreConfig`.
+        embeddings: folder as `write_embeddings` lays it out.
+        code_version: part of the cache key.
+    """
+    from aelif.artifacts import write_embeddings
+    from aelif.config import ScoreConfig, from_dict
+    from aelif.embed.folders import embed_folders
+    from aelif.progress import step_work
+
+    with step_work("embed", "photos") as progress:
+        config = from_dict(ScoreConfig, score)
+        write_embeddings(embeddings.path, embed_folders([photos.path], config, progress))

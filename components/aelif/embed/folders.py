@@ -1,0 +1,46 @@
+"""Embed whole image folders: photos, or the shards of one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from aelif.artifacts import Embeddings, ImageRecord, read_image_records
+from aelif.config import ScoreConfig
+from aelif.embed.clip import load_scorer
+from aelif.progress import StepProgress
+
+
+def embed_folders(folders: Sequence[str | Path], config: ScoreConfig, progress: StepProgress) -> Embeddings:
+    """Return the embeddings of all images and of their texts, ordered by prompt and image number.
+
+    The order, and so the result, does not depend on how a trial was cut into shards. All
+    prompts of a trial are embedded, the clean ones among them, which alignment is measured against.
+
+    Args:
+        folders: image folders; together they hold every image once.
+        config: scorer and cache.
+        progress: told after every batch.
+
+    Raises:
+        ValueError: if an image occurs twice, there are none, or there is no such scorer.
+    """
+    found = [(record, Path(folder) / record.file_name) for folder in folders for record in read_image_records(folder)]
+    found.sort(key=lambda item: _position(item[0]))
+    for (one, path), (other, twin) in pairwise(found):
+        if _position(one) == _position(other):
+            raise ValueError(f"{twin}: {path} is the same image ({one.image_index} of prompt {one.prompt_id})")
+    scorer = load_scorer(config.scorer)
+    images_ND = scorer.embed_images(
+        [path for _, path in found],
+        cache=Path(config.cache) if config.cache else None,
+        report=lambda done, total: progress.advance(done, total, "images"),
+    )
+    prompts = sorted({record.text for record, _ in found})
+    texts = dict(zip(prompts, scorer.embed_texts(prompts), strict=True))
+    return Embeddings(images=images_ND, records=[record for record, _ in found], texts=texts)
+
+
+def _position(record: ImageRecord) -> tuple[int, int, str]:
+    return record.prompt_id, record.image_index, record.file_name

@@ -1,0 +1,57 @@
+"""The pipeline steps `synthesize` and `class images`."""
+
+from kfp import dsl
+
+from aelif import images as container_images
+
+
+@dsl.component(base_image=container_images.GPU, install_kfp_package=False)
+def synthesize_images(
+    base: dsl.Input[dsl.Model],
+    model: dsl.Input[dsl.Model],
+    prompts: dsl.Input[dsl.Dataset],
+    trial: str,
+    synthesis: dict,
+    shard: int,
+    num_shards: int,
+    images: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Generate images of one shard of the prompts with one trained model."""
+    from pathlib import Path
+
+    from aelif.artifacts import prompt_schema, read_table
+    from aelif.config import SynthesisConfig, from_dict
+    from aelif.progress import step_work
+    from aelif.synthesize.sampler import generate_images
+
+    with step_work("synthesize", f"{trial}/shard={shard}" if num_shards > 1 else trial) as progress:
+        generate_images(
+            base=Path(base.path), model=Path(model.path), prompts=read_table(prompts.path, prompt_schema()),
+            output=Path(images.path), config=from_dict(SynthesisConfig, synthesis),
+            shard=shard, num_shards=num_shards, progress=progress,
+        )  # fmt: skip
+
+
+@dsl.component(base_image=container_images.GPU, install_kfp_package=False)
+def synthesize_class_images(
+    base: dsl.Input[dsl.Model],
+    data: dict,
+    train: dict,
+    synthesis: dict,
+    seed: int,
+    images: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Generate class images for prior preservation with the base model."""
+    from pathlib import Path
+
+    from aelif.config import DataConfig, SynthesisConfig, TrainConfig, from_dict
+    from aelif.progress import step_work
+    from aelif.synthesize.class_images import generate_class_images
+
+    with step_work("class_images") as progress:
+        generate_class_images(
+            base=Path(base.path), data=from_dict(DataConfig, data), train=from_dict(TrainConfig, train),
+            synthesis=from_dict(SynthesisConfig, synthesis), seed=seed, output=Path(images.path), progress=progress,
+        )  # fmt: skip

@@ -1,0 +1,143 @@
+"""Images of prompts, from latents that depend on (seed, prompt, image) alone.
+
+A batch never mixes prompts: what is computed beside an image cannot change its last bits, so
+that any sharding gives the same files. Shape legend as in `aelif.models.adapter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from aelif.artifacts import ImageRecord, new_folder, read_json, write_image_records
+from aelif.config import SynthesisConfig
+from aelif.models.adapter import ModelAdapter, TextCondition, concatenate, open_model
+from aelif.progress import StepProgress
+from aelif.randomness import torch_generator
+
+_ENCODE_BATCH = 64
+
+
+def generate_images(
+    *,
+    base: Path,
+    model: Path | None,
+    prompts: Sequence[Mapping[str, Any]],
+    output: Path,
+    config: SynthesisConfig,
+    shard: int,
+    num_shards: int,
+    progress: StepProgress,
+) -> list[ImageRecord]:
+    """Generate `images_per_prompt` images of every prompt of one shard and write an image folder.
+
+    Args:
+        base: diffusers folder of the base model.
+        model: folder that training wrote; None: the base model itself.
+        prompts: rows with ``prompt_id`` and ``prompt`` (`aelif.artifacts.prompt_schema`).
+        output: the image folder to write: PNG files and `metadata.jsonl`.
+        config: steps, guidance, seed, images per prompt; at most `batch_size` images at once.
+        shard: which part of the prompts, `prompt_id` modulo `num_shards`.
+        num_shards: parts in all.
+        progress: told the images.
+
+    Raises:
+        ValueError: if the shard does not exist or has no prompt.
+    """
+    if not 0 <= shard < num_shards:
+        raise ValueError(f"shard = {shard}: give one from 0 to {num_shards - 1}")
+    rows = sorted((row for row in prompts if row["prompt_id"] % num_shards == shard), key=lambda row: row["prompt_id"])
+    if not rows:
+        raise ValueError(
+            f"shard = {shard} of {num_shards}: none of {len(prompts)} prompts falls on it; use fewer shards"
+        )
+    adapter = open_generator(base, model)
+    image_size = int(read_json(model / "aelif.json")["image_size"]) if model else adapter.image_size
+    conditions = encode_prompts(adapter, [row["prompt"] for row in rows])
+    total, records = len(rows) * config.images_per_prompt, []
+    with new_folder(output) as folder:
+        for row in rows:
+            for first in range(0, config.images_per_prompt, config.batch_size):
+                indices = range(first, min(first + config.batch_size, config.images_per_prompt))
+                generators = [torch_generator(config.seed, "synthesize/latents", row["prompt_id"], i) for i in indices]
+                pixels = sample(adapter, conditions[row["prompt"]], generators, config=config, image_size=image_size)
+                for index, image in zip(indices, pixels, strict=True):
+                    name = f"{row['prompt_id']:05d}-{index:04d}.png"
+                    Image.fromarray(image.numpy()).save(folder / name)
+                    records.append(ImageRecord(file_name=name, text=row["prompt"], prompt_id=row["prompt_id"],
+                                               image_index=index))  # fmt: skip
+                progress.advance(len(records), total, "images")
+        write_image_records(folder, records)
+    return records
+
+
+def open_generator(base: Path, model: Path | None) -> ModelAdapter:
+    """Return the base model with the trained weights in it, on the accelerator where there is one."""
+    cuda = torch.cuda.is_available()
+    adapter = open_model(base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32)
+    if model is not None:
+        adapter.load_trained(model)
+    return adapter
+
+
+def encode_prompts(adapter: ModelAdapter, prompts: Sequence[str]) -> dict[str, TextCondition]:
+    """Return the one-row condition of every distinct prompt; the text encoders are freed afterwards."""
+    conditions = {prompt: adapter.encode_text([prompt]) for prompt in dict.fromkeys(prompts)}
+    adapter.release("text")
+    return conditions
+
+
+@torch.inference_mode()
+def sample(
+    adapter: ModelAdapter,
+    condition: TextCondition,
+    generators: Sequence[torch.Generator],
+    *,
+    config: SynthesisConfig,
+    image_size: int,
+) -> Tensor:
+    """Return one image per generator, all of one prompt: (B, H, W, 3) uint8 on the CPU.
+
+    Args:
+        adapter: the model.
+        condition: the prompt, one row.
+        generators: each draws the initial latents of its image.
+        config: steps and guidance.
+        image_size: width and height in pixels.
+    """
+    shape, device = adapter.latent_shape(image_size), condition.prompt_embeds.device
+    noise_BCHW = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size)
+    pixels_B3HW = adapter.decode_latents(latents_BCHW)
+    return pixels_B3HW.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to("cpu", torch.uint8).contiguous()
+
+
+@torch.inference_mode()
+def denoise(
+    adapter: ModelAdapter, condition: TextCondition, noise_BCHW: Tensor, *, config: SynthesisConfig, image_size: int
+) -> Tensor:
+    """Return latents (B, C, h, w) of one prompt by classifier-free guidance (arXiv 2207.12598).
+
+    Every step predicts û = u + guidance (c - u) from the unconditional u and the conditional c,
+    both in one batch; with guidance 1 the unconditional half is left out.
+    """
+    rows, guided = len(noise_BCHW), config.guidance_scale != 1
+    condition = condition.select(torch.zeros(rows, dtype=torch.long, device=noise_BCHW.device))
+    if guided:
+        condition = concatenate([adapter.null_condition(rows), condition])
+    solver = adapter.solver(config.steps)
+    latents_BCHW = noise_BCHW * solver.init_noise_sigma
+    for time in solver.timesteps:
+        scaled_BCHW = solver.scale_model_input(latents_BCHW, time)
+        stacked = torch.cat([scaled_BCHW, scaled_BCHW]) if guided else scaled_BCHW
+        prediction = adapter.predict(stacked, time.expand(len(stacked)), condition, image_size=image_size)
+        if guided:
+            without, with_prompt = prediction.chunk(2)
+            prediction = without + config.guidance_scale * (with_prompt - without)
+        latents_BCHW = solver.step(prediction, time, latents_BCHW, return_dict=False)[0]
+    return latents_BCHW

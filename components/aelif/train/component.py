@@ -1,0 +1,33 @@
+"""The pipeline step `train`."""
+
+from kfp import dsl
+
+from aelif import images
+
+
+@dsl.component(base_image=images.GPU, install_kfp_package=False)
+def train_dreambooth(
+    photos: dsl.Input[dsl.Dataset],
+    class_images: dsl.Input[dsl.Dataset],
+    base: dsl.Input[dsl.Model],
+    trial: str,
+    data: dict,
+    train: dict,
+    checkpoint_root: str,
+    model: dsl.Output[dsl.Model],
+    code_version: str,
+) -> None:
+    """Fine-tune the base model on the photos: one variant, one seed."""
+    from pathlib import Path
+
+    from aelif.config import DataConfig, TrainConfig, Trial, from_dict
+    from aelif.progress import step_work
+    from aelif.train.dreambooth import fine_tune
+
+    with step_work("train", trial) as progress:
+        fine_tune(
+            base=Path(base.path), photos=Path(photos.path), class_images=Path(class_images.path),
+            output=Path(model.path), trial=Trial.parse(trial), data=from_dict(DataConfig, data),
+            config=from_dict(TrainConfig, train), progress=progress,
+            checkpoint_dir=Path(checkpoint_root) if checkpoint_root else None,
+        )  # fmt: skip

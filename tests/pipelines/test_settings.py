@@ -1,0 +1,79 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from aelif.config import RunConfig, from_dict, to_dict
+from aelif_pipelines.recipes import RECIPES, recipe
+from aelif_pipelines.settings import load_config, parse_assignment
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_its_own_text(name: str):
+    config = recipe(name)
+    assert from_dict(RunConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_ships_its_photos(name: str):
+    assert len(list(Path(recipe(name).data.instance_images).glob("*.jpg"))) >= 4
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text("train: {steps: 7, rank: 3}\nvariants: [baseline, 'aelif_mask:0.5']\n")
+    config = load_config("quickstart", file=file, changes={"train.steps": 9})
+    assert (config.train.steps, config.train.rank) == (9, 3)
+    assert [str(variant) for variant in config.variants] == ["baseline", "aelif_mask:0.5"]
+    assert config.synthesis == recipe("quickstart").synthesis
+
+
+def test_toml_reads_like_yaml(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text("seeds = [4]\n[train]\nlearning_rate = 1e-3\n")
+    config = load_config("quickstart", file=file)
+    assert config.seeds == (4,)
+    assert config.train.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian: {steps: 1}", "trian: no such setting; did you mean 'train'"),
+        ("train: {stepz: 1}", "train.stepz: no such setting; did you mean 'steps'"),
+        ("train: {steps: 1.5}", "train.steps = 1.5: give a whole number"),
+        ("train: {steps: 0}", "steps = 0: give at least 1"),
+        ("variants: [aelif_mask]", "add 'baseline'"),
+        ("variants: [baseline, aelif_mask:1.5]", "between 0 and 1"),
+        ("variants: [baseline, aelif_msk:0.3]", "did you mean 'aelif_mask'"),
+        ("prompts: {families: [keybord]}", "did you mean 'keyboard'"),
+        ("data: {instance_prompt: ' '}", "the prompt is empty"),
+        ("data: {instance_prompt: a photo of a backpack}", "no identifier"),
+        ("- a\n- b", "no table of settings"),
+        ("a: [", "run.yaml: while parsing"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_config("quickstart", file=file)
+
+
+def test_unknown_recipes_and_files_are_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="did you mean 'quickstart'"):
+        load_config("quickstrat")
+    with pytest.raises(ValueError, match="no such file"):
+        load_config("quickstart", file=tmp_path / "none.yaml")
+    other = tmp_path / "run.ini"
+    other.write_text("")
+    with pytest.raises(ValueError, match=r"\.yaml or \.toml"):
+        load_config("quickstart", file=other)
+
+
+def test_assignments_are_read_as_yaml():
+    assert parse_assignment("train.steps=100") == ("train.steps", 100)
+    assert parse_assignment("train.snr_gamma=null") == ("train.snr_gamma", None)
+    assert parse_assignment("variants=[baseline]") == ("variants", ["baseline"])
+    with pytest.raises(ValueError, match="KEY=VALUE"):
+        parse_assignment("train.steps")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aelif.artifacts import ImageRecord, digest_of_folder, read_embeddings, read_image_records, write_image_records
+from aelif.config import ScoreConfig, to_dict
+from aelif.embed.component import embed_images, embed_photos
+from aelif.embed.folders import embed_folders
+from aelif.progress import StepProgress
+from aelif.randomness import numpy_generator
+
+QUIET = StepProgress("embed", "test")
+TEXTS = ["a photo of sks dog", "a phto of sks dog"]
+
+
+def write_shard(folder: Path, items: list[tuple[int, int]]) -> Path:
+    """Write an image folder with the given (prompt_id, image_index)."""
+    folder.mkdir()
+    records = []
+    for prompt_id, image_index in items:
+        pixels = numpy_generator(1, "test/shard", prompt_id, image_index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        record = ImageRecord(
+            file_name=f"{prompt_id}-{image_index}.png",
+            text=TEXTS[prompt_id],
+            prompt_id=prompt_id,
+            image_index=image_index,
+        )
+        Image.fromarray(pixels).save(folder / record.file_name)
+        records.append(record)
+    write_image_records(folder, records)
+    return folder
+
+
+def test_sharding_changes_nothing(scorer_folder: Path, tmp_path: Path):
+    config = ScoreConfig(scorer=str(scorer_folder))
+    whole = write_shard(tmp_path / "whole", [(0, 0), (0, 1), (1, 0), (1, 1)])
+    shards = [write_shard(tmp_path / "a", [(1, 0), (0, 1)]), write_shard(tmp_path / "b", [(1, 1), (0, 0)])]
+    one, two = embed_folders([whole], config, QUIET), embed_folders(shards, config, QUIET)
+    np.testing.assert_array_equal(one.images, two.images)
+    assert one.records == two.records
+    assert sorted(one.texts) == sorted(TEXTS)
+
+
+def test_an_image_in_two_shards_is_refused(scorer_folder: Path, tmp_path: Path):
+    shards = [write_shard(tmp_path / "a", [(0, 0), (0, 1)]), write_shard(tmp_path / "b", [(0, 1)])]
+    with pytest.raises(ValueError, match="is the same image"):
+        embed_folders(shards, ScoreConfig(scorer=str(scorer_folder)), QUIET)
+
+
+def test_components_write_the_same_bytes_twice(scorer_folder: Path, tmp_path: Path):
+    folder = SimpleNamespace(path=str(write_shard(tmp_path / "images", [(0, 0), (1, 0)])))
+    score = to_dict(ScoreConfig(scorer=str(scorer_folder), cache=str(tmp_path / "cache")))
+    first, second, photos, whole = (SimpleNamespace(path=str(tmp_path / name)) for name in ("a", "b", "photos", "all"))
+    for output in (first, second):
+        embed_images.python_func([folder], score, "baseline/seed=0", output, whole, "1")
+    embed_photos.python_func(folder, score, photos, "1")
+    assert len({digest_of_folder(Path(output.path)) for output in (first, second, photos)}) == 1
+    assert read_embeddings(first.path).images.shape == (2, 16)
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2
+    assert read_image_records(whole.path) == read_image_records(folder.path)
