@@ -281,12 +281,12 @@ class TrackingConfig:
 
     @classmethod
     def local(cls, folder: Path, *, experiment: str = "aelif") -> TrackingConfig:
-        """Return the store that lives in `folder`: ``mlflow.db`` with ``mlartifacts`` beside it."""
+        """Return the store that lives in `folder`: ``mlflow.db`` with ``mlflow-artifacts`` beside it."""
         folder = folder.resolve()
         return cls(
             tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
             experiment=experiment,
-            artifact_location=(folder / "mlartifacts").as_uri(),
+            artifact_location=(folder / "mlflow-artifacts").as_uri(),
         )
 
 

@@ -107,7 +107,7 @@ def artifact_root(config: TrackingConfig) -> str | None:
     A database alone would put them into the current directory, which is another one for every step.
     """
     path = database_file(config)
-    return config.artifact_location or (None if path is None else (path.parent / "mlartifacts").as_uri())
+    return config.artifact_location or (None if path is None else (path.parent / "mlflow-artifacts").as_uri())
 
 
 def create_database(path: Path, *, artifact_root: str) -> None:

@@ -103,7 +103,7 @@ def plot_error_rate(
         for series, values in enumerate(prompt_distances(scores, summary).values()):
             points = sorted((100 * rates[key], value) for key, value in values.items() if key in rates)
             color, marker = _color(series), MARKERS[series % len(MARKERS)]
-            axes.plot([x for x, _ in points], [y for _, y in points], marker, color=color, alpha=0.4, markersize=5,
+            axes.plot([x for x, _ in points], [y for _, y in points], marker, color=color, alpha=0.55, markersize=5,
                       markeredgewidth=0, zorder=2)  # fmt: skip
             groups = error_rate_groups(points)
             x, low, mid, high = ([group[column] for group in groups] for column in range(4))

@@ -8,6 +8,7 @@ Legend: R resamples (and the statistic itself), S seeds, P prompts, V variants, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -56,13 +57,21 @@ def compare_trials(
     """
     if len(tables) != len(generated):
         raise ValueError(f"scores = {len(tables)} trials, embeddings = {len(generated)}: give both for every trial")
-    baseline = [images for rows, images in zip(tables, generated, strict=True) if rows[0]["variant"] == BASELINE]
     photos_ND = reference.images
+    baseline = []
+    for rows, embeddings in zip(tables, generated, strict=True):
+        images = images_by_prompt(embeddings)
+        first = next(row for row in rows if row["metric"] == "w1")
+        assert math.isclose(first["value"], wasserstein(images[first["prompt_id"]], photos_ND)), (
+            "scores of other images"
+        )
+        if first["variant"] == BASELINE:
+            baseline.append(images)
     return summarize(
         [row for rows in tables for row in rows],
         reference_distances_N=leave_one_out_distances(photos_ND) if len(photos_ND) > 1 else np.empty(0),
         seed_distances_KP=distances_between_seeds(
-            [images_by_prompt(images) for images in baseline],
+            baseline,
             sorted({row["prompt_id"] for rows in tables for row in rows if row["prompt_set"] == "clean"}),
         ),
         num_reference=len(photos_ND),
@@ -97,10 +106,8 @@ def summarize(
 
     Args:
         rows: rows of `scores.parquet` of all trials.
-        reference_distances_N: leave-one-out distances of the training images; their mean is the
-            noise floor. Empty if there is one training image.
-        seed_distances_KP: distances of the baseline's clean images between pairs of training seeds
-            (`distances_between_seeds`); no rows if there is one seed.
+        reference_distances_N: `leave_one_out_distances`, whose mean is the noise floor; may be empty.
+        seed_distances_KP: `distances_between_seeds` of the baseline's clean images; may be empty.
         num_reference: number of training images.
         config: resampling.
 
@@ -112,13 +119,11 @@ def summarize(
     if BASELINE not in names.values():
         raise ValueError(f"variants = {', '.join(grid.variants)}: the baseline is missing, so nothing can be compared")
     comparison = Comparison(grid, config)
-    variants = {names[variant]: comparison.describe(variant) for variant in grid.variants}
-    num_pairs = len(seed_distances_KP)
     summary = {
         "schema": SCHEMA,
-        "variants": variants,
+        "variants": {names[variant]: comparison.describe(variant) for variant in grid.variants},
         "noise_floor": comparison.mean_of(reference_distances_N[:, None], "reference", "whole"),
-        "seed_floor": comparison.mean_of(seed_distances_KP, "seed pairs", "clean") if num_pairs else dict(UNDEFINED),
+        "seed_floor": comparison.mean_of(seed_distances_KP, "seed pairs", "clean"),
         "seeds": list(grid.seeds),
         "num_resamples": config.resamples,
         "confidence": config.confidence,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from aelif.registry.store import create_database
 
@@ -15,6 +17,16 @@ from .small_run import local_tracking
 def _no_outside_run(monkeypatch):
     for name in ("MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "AELIF_EVENTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    def hurry(connection, _record):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
 
 
 @pytest.fixture(scope="session")

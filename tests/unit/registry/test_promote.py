@@ -13,7 +13,7 @@ WRITES = (
 )
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -41,7 +41,7 @@ def crash_before(monkeypatch, number):
         def call(self, *arguments, **named):
             done.append(1)
             if len(done) == number + 1:
-                raise Crash
+                raise CrashError
             return original(self, *arguments, **named)
 
         return call
@@ -129,7 +129,7 @@ def test_a_crash_before_any_write_of_a_promotion_is_made_good(client, registry, 
     crown(client, registry("a"), None)
     with monkeypatch.context() as patch:
         crash_before(patch, number)  # create_registered_model, version, three tags, alias
-        with pytest.raises(Crash):
+        with pytest.raises(CrashError):
             crown(client, registry("b"), "1")
         assert alias(client) == "1"
 
@@ -147,7 +147,7 @@ def test_a_crash_before_any_write_of_a_rollback_is_made_good(client, registry, m
     crown(client, second, "1")
     with monkeypatch.context() as patch:
         crash_before(patch, number)
-        with pytest.raises(Crash):
+        with pytest.raises(CrashError):
             rollback(client, NAME, expect="2")
         assert alias(client) == "2"
 

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -79,7 +80,7 @@ def test_the_run_holds_the_results(tracking, client, tmp_path):
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert files == {"summary.json", "verdict.json", "scores.parquet", "report.html", "model"}
     page = client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
-    assert "Bericht – 🐕" in open(page).read()
+    assert "Bericht – 🐕" in Path(page).read_text()
 
 
 def test_every_trial_holds_its_scores_and_losses(tracking, client, tmp_path):

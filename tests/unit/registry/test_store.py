@@ -1,6 +1,7 @@
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -22,7 +23,7 @@ def test_a_fresh_database_is_whole_and_alone_in_its_folder(tmp_path):
     client = connect(config)
 
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
-    assert client.search_experiments()[0].artifact_location.startswith((folder / "mlartifacts").as_uri())
+    assert client.search_experiments()[0].artifact_location.startswith((folder / "mlflow-artifacts").as_uri())
 
 
 def test_an_interrupted_creation_leaves_nothing(tmp_path, monkeypatch):
@@ -42,8 +43,7 @@ def test_a_database_that_another_process_made_first_is_kept(tmp_path, monkeypatc
     class Slower:
         def __init__(self, uri, _root):
             fresh = uri.removeprefix("sqlite:///")
-            with open(fresh, "wb") as file:
-                file.write(b"mine")
+            Path(fresh).write_bytes(b"mine")
             path.write_bytes(b"theirs")
             self.engine = type("Engine", (), {"dispose": lambda self: None})()
 
@@ -107,8 +107,7 @@ def test_other_errors_are_not_repeated(tracking):
 
 
 def test_a_file_that_is_no_database(tracking):
-    with open(database(tracking), "wb") as file:
-        file.write(b"something else entirely" * 100)
+    Path(database(tracking)).write_bytes(b"something else entirely" * 100)
     with pytest.raises(TrackingError, match="not a database; the file is something else"):
         run_with_store(tracking, lambda client, _: client.search_experiments(), patience_s=1)
 
@@ -142,7 +141,7 @@ def test_settings_are_checked():
 def test_the_local_store_lies_in_its_folder(tmp_path):
     config = TrackingConfig.local(tmp_path)
     assert store.database_file(config) == tmp_path / "mlflow.db"
-    assert store.artifact_root(config) == (tmp_path / "mlartifacts").as_uri()
+    assert store.artifact_root(config) == (tmp_path / "mlflow-artifacts").as_uri()
     assert store.artifact_root(TrackingConfig(tracking_uri=config.tracking_uri)) == config.artifact_location
     assert store.artifact_root(TrackingConfig(tracking_uri="https://mlflow")) is None
 

@@ -102,5 +102,7 @@ def test_components_hand_files_on(tmp_path: Path):
     one, two = (images_by_prompt(trial_embeddings(index)) for index in (0, 2))
     expected = np.mean([wasserstein(one[prompt], two[prompt]) for prompt in (0, 1)])
     assert summary["seed_floor"]["value"] == pytest.approx(expected)
+    with pytest.raises(AssertionError, match="scores of other images"):
+        compare_variants.python_func(scored, embedded[::-1], reference, config, place("t"), place("s"), "1")
     with pytest.raises(ValueError, match="give both for every trial"):
         compare_variants.python_func(scored, embedded[:3], reference, config, place("t"), place("s"), "1")

@@ -26,7 +26,7 @@ from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator
 
 SEED = 20260
-STEPS = {"autoencoder": 6000, "scorer": 1500, "text": 1500, "denoiser": 8000}
+STEPS = {"autoencoder": 4200, "scorer": 1500, "text": 1500, "denoiser": 8000}
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
