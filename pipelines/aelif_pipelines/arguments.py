@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aelif.config import RunConfig, to_dict
+from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif_pipelines.versions import code_version
 
 
@@ -31,20 +31,11 @@ def pipeline_arguments(config: RunConfig, output: Path) -> dict[str, Any]:
         "synthesis": plain["synthesis"],
         "score": plain["score"],
         "gate": plain["gate"],
-        "tracking": local_tracking(output),
+        "tracking": to_dict(TrackingConfig.local(output.parent)),
         "settings": plain,
         "destination": str(output),
         "shards": list(range(config.num_shards)),
         "num_shards": config.num_shards,
         "checkpoint_root": str(output / "work" / "checkpoints"),
         "code_version": version,
-    }
-
-
-def local_tracking(output: Path) -> dict[str, str]:
-    """Return the MLflow store of local runs: a database and its artifacts beside the output folder."""
-    return {
-        "tracking_uri": f"sqlite:///{output.parent / 'mlflow.db'}",
-        "experiment": "aelif",
-        "artifact_location": (output.parent / "mlflow-artifacts").as_uri(),
     }

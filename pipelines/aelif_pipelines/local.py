@@ -90,7 +90,7 @@ def run_locally(config: RunConfig, place: Workplace, *, console: Console, cachin
             [sys.executable, "-m", "aelif_pipelines.worker", str(request)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(place),
+            env=_environment(place, tracking_uri=arguments["tracking"]["tracking_uri"]),
             start_new_session=True,  # Ctrl-C reaches us alone: we stop the steps in order
         )
         events = _watch(worker, place, console, tracking=arguments["tracking"])
@@ -118,12 +118,13 @@ def check_inputs(config: RunConfig) -> None:
         inspect_photos(photos)
 
 
-def _environment(place: Workplace) -> dict[str, str]:
+def _environment(place: Workplace, *, tracking_uri: str) -> dict[str, str]:
     """Return the worker's environment: this interpreter first, the cores shared by two steps at a time."""
     threads = str(max(1, (os.cpu_count() or 2) // 2))
     return {
         **os.environ,
         EVENTS_VARIABLE: str(place.events),
+        "MLFLOW_TRACKING_URI": tracking_uri,  # where `models:/…` as a base model is looked up
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -152,7 +153,7 @@ def _watch(
         if keys:
             from aelif.registry.tracking import close
 
-            close(tracking, keys[0], state="KILLED", cause="interrupted")
+            close(tracking, keys[0], state="KILLED", cause="interrupted", patience_s=GRACE_S)
         raise
 
 

@@ -11,7 +11,17 @@ import aelif
 import aelif_pipelines
 
 AELIF, PIPELINES = Path(aelif.__file__).parent, Path(aelif_pipelines.__file__).parent
-FOUNDATIONS = {"config", "artifacts", "randomness", "progress", "storage", "images", "checkpoint"}
+FOUNDATIONS = {
+    "config",
+    "artifacts",
+    "randomness",
+    "progress",
+    "storage",
+    "images",
+    "checkpoint",
+    "archives",
+    "imports",
+}
 STEPS = {"prepare", "train", "perturb", "synthesize", "embed", "score", "report", "gate", "registry", "deliver"}
 MODULES = sorted(AELIF.rglob("*.py"))
 

@@ -134,17 +134,25 @@ def evaluation_digest(rows: Iterable[Mapping[str, Any]]) -> str:
     return digest_of(sorted({(row["prompt_id"], row["prompt_set"], row["prompt"]) for row in rows}))
 
 
-def model_tags(card: Mapping[str, Any], *, trial: Trial, weights: str) -> dict[str, str]:
+def model_tags(folder: Path, card: Mapping[str, Any], *, trial: Trial) -> dict[str, str]:
     """Return what identifies a trained model: variant, seed, weights, base model.
 
     Args:
-        card: the model folder's `aelif.json`.
+        folder: the model.
+        card: its `aelif.json`, {} where it has none.
         trial: what was trained.
-        weights: digest of the weights.
+
+    Raises:
+        ValueError: if the folder has no weights, or others than the card says.
     """
+    weights = weights_digest(folder)
+    if card.get("weights_sha256", weights) != weights:
+        raise ValueError(
+            f"{folder}: weights have sha256 {weights}, training wrote {card['weights_sha256']}; train again"
+        )
     return {
         "variant": str(trial.variant),
         "seed": str(trial.seed),
         "weights.sha256": weights,
-        "base.digest": str(card.get("base_digest", "")),
+        "base.digest": str(card.get("base", "")),
     }

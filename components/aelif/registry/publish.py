@@ -22,7 +22,6 @@ from aelif.registry.lineage import (
     model_tags,
     summary_metrics,
     trial_metrics,
-    weights_digest,
 )
 from aelif.registry.promote import VERDICT, champion, promote, register_once, was_rolled_back
 from aelif.registry.runs import RUN_KEY, child_run, log_params, parent_run
@@ -84,7 +83,7 @@ def publish(
         if verdict["passed"] and verdict["champion"] is not None:
             trial = best_trial(verdict["champion"], map(Trial.parse, results.models), rows)
             folder = results.models[str(trial)]
-            tags = {**model_tags(read_card(folder), trial=trial, weights=weights_digest(folder)), RUN_KEY: run_key}
+            tags = {**model_tags(folder, read_card(folder), trial=trial), RUN_KEY: run_key}
             tags |= {"code_version": code_version, "aelif.version": __version__}
             outcome, version = crown(client, run, gate.model_name, folder, tags=tags, reasons=verdict["reasons"])
         tags = {"gate.reasons": "; ".join(verdict["reasons"]), "model.version": version}
@@ -130,7 +129,7 @@ def log_trial(
     metrics = {(name, 0): value for name, value in trial_metrics(rows, parsed).items()}
     metrics |= {("train/loss", int(entry["step"])): float(entry["loss"]) for entry in card.get("losses", [])}
     log_metrics(client, run, metrics)
-    log_params(client, run.info.run_id, {}, tags=model_tags(card, trial=parsed, weights=weights_digest(folder)))
+    log_params(client, run.info.run_id, {}, tags=model_tags(folder, card, trial=parsed))
     if run.info.status == "RUNNING":
         client.set_terminated(run.info.run_id)
 

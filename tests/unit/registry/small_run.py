@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from aelif.artifacts import score_schema, write_json, write_table
 from aelif.config import Trial
+from aelif.registry.lineage import weights_digest
 from aelif.registry.publish import Results
 
 TRIALS = ("baseline/seed=0", "aelif_mask:0.3/seed=0", "aelif_mask:0.3/seed=1")
@@ -51,7 +52,8 @@ def write_model(folder: Path, *, value: float) -> None:
     folder.mkdir(parents=True)
     save_file({"w": np.full(8, value, np.float32)}, folder / "pytorch_lora_weights.safetensors")
     losses = [{"step": 10, "loss": 0.5 + value}, {"step": 20, "loss": 0.25}]
-    (folder / "aelif.json").write_text(json.dumps({"base_digest": "b" * 64, "losses": losses}))
+    card = {"base": "b" * 64, "losses": losses, "weights_sha256": weights_digest(folder)}
+    (folder / "aelif.json").write_text(json.dumps(card))
 
 
 def score_rows() -> list[dict]:

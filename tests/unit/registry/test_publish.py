@@ -161,6 +161,15 @@ def test_models_without_a_card_are_taken(tracking, tmp_path):
     assert publish_it(tracking, results) == f"{NAME}/1"
 
 
+def test_weights_that_changed_since_training_are_refused(tracking, client, tmp_path):
+    results = write_results(tmp_path / "results")
+    card = results.models[BEST] / "aelif.json"
+    write_json(card, {**read_json(card), "weights_sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"training wrote 0000.*train again"):
+        publish_it(tracking, results)
+    assert champion(client, NAME) is None
+
+
 def test_a_champion_that_was_not_trained_is_refused(tracking, tmp_path):
     results = write_results(tmp_path / "results")
     write_json(results.verdict, {**read_json(results.verdict), "champion": "aelif_noise_conv"})
