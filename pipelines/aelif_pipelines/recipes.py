@@ -36,6 +36,7 @@ def smoke() -> RunConfig:
         train=replace(config.train, steps=4, class_images=4, crops=1, checkpoint_every=2),
         synthesis=replace(config.synthesis, images_per_prompt=2, steps=4),
         score=replace(config.score, resamples=200),
+        gate=replace(config.gate, max_clean_distance=2.0, min_prompt_alignment=-1.0),
     )
 
 

@@ -19,7 +19,7 @@ def deliver_results(
     images: Input[list[Dataset]],
     trials: list,
     code_version: str,
-):
+) -> None:
     """Copy the results of a run into the folder `destination`."""
     from pathlib import Path
 

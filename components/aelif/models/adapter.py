@@ -151,12 +151,33 @@ class ModelAdapter(Protocol):
     def load_trained(self, folder: Path) -> None:
         """Put weights that `save_trained` wrote into the denoiser; LoRA is added onto its weights."""
 
+    def prepare_sampling(self) -> None:
+        """Lay the denoiser's weights out for inference; call it after `load_trained`."""
+
     def release(self, *parts: Part) -> None:
         """Free parts."""
 
 
 FAMILIES = {"StableDiffusionXLPipeline": ("aelif.models.sdxl", "StableDiffusionXL")}
 """Pipeline class in `model_index.json` → module and class of its adapter."""
+
+
+def import_family(base: Path) -> Any:
+    """Import and return the adapter class for a diffusers folder, with the libraries that it needs.
+
+    A step calls this before its work begins: these imports take seconds, and are no work of its own.
+
+    Raises:
+        ValueError: if the folder is no diffusers model, or of a family without an adapter.
+    """
+    path = base / "model_index.json"
+    if not path.exists():
+        raise ValueError(f"{base}: no model_index.json; give a diffusers folder")
+    name: Any = read_json(path).get("_class_name")
+    if name not in FAMILIES:
+        raise ValueError(f"{path}: _class_name = {name!r} is not supported; {nearest(str(name), FAMILIES)}")
+    module, adapter = FAMILIES[name]
+    return getattr(importlib.import_module(module), adapter)
 
 
 def open_model(base: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> ModelAdapter:
@@ -171,12 +192,5 @@ def open_model(base: Path, *, device: torch.device | str = "cpu", dtype: torch.d
     Raises:
         ValueError: if the folder is no diffusers model, or of a family without an adapter.
     """
-    path = base / "model_index.json"
-    if not path.exists():
-        raise ValueError(f"{base}: no model_index.json; give a diffusers folder")
-    name: Any = read_json(path).get("_class_name")
-    if name not in FAMILIES:
-        raise ValueError(f"{path}: _class_name = {name!r} is not supported; {nearest(str(name), FAMILIES)}")
-    module, adapter = FAMILIES[name]
-    opened: ModelAdapter = getattr(importlib.import_module(module), adapter)(base, device=device, dtype=dtype)
+    opened: ModelAdapter = import_family(base)(base, device=device, dtype=dtype)
     return opened

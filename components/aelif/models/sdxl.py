@@ -6,15 +6,17 @@ Shape legend as in `aelif.models.adapter`; S is the number of size numbers (6).
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from aelif.artifacts import read_json
 from aelif.models.adapter import Method, Part, Solver, TextCondition, TokenKind
+from aelif.models.loading import load_part, load_tokenizer
 from aelif.models.lora import LORA_FILE, add_lora, merge_lora, save_lora
 from aelif.models.noise import NoiseSchedule
 
@@ -50,12 +52,10 @@ class StableDiffusionXL:
         if name not in self._loaded:
             folder = self._base / name
             if name.startswith("tokenizer"):
-                from transformers.models.clip.tokenization_clip import CLIPTokenizer
-
-                self._loaded[name] = CLIPTokenizer.from_pretrained(folder)
+                self._loaded[name] = load_tokenizer(folder)
             else:
                 dtype = self._dtype if name == "unet" else torch.float32
-                module = _load_module(_class_of(name), folder, dtype=dtype)
+                module = load_part(name, folder, dtype=dtype)
                 self._loaded[name] = module.to(self._device).eval().requires_grad_(False)
         return self._loaded[name]
 
@@ -181,8 +181,6 @@ class StableDiffusionXL:
 
     def solver(self, steps: int) -> Solver:
         """Return DPM-Solver++ (arXiv 2211.01095), second order, on the base model's own schedule."""
-        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-
         solver = DPMSolverMultistepScheduler.from_config(self._scheduler_config)
         solver.set_timesteps(steps, device=self._device)
         return solver
@@ -214,40 +212,14 @@ class StableDiffusionXL:
         if (folder / LORA_FILE).exists():
             merge_lora(self._part("unet"), folder / LORA_FILE)
         elif (folder / "unet" / "config.json").exists():
-            module = _load_module(_class_of("unet"), folder / "unet", dtype=self._dtype)
+            module = load_part("unet", folder / "unet", dtype=self._dtype)
             self._loaded["unet"] = module.to(self._device).eval().requires_grad_(False)
         else:
             raise ValueError(f"{folder}: neither {LORA_FILE} nor unet/; this is no model trained by aelif")
 
-
-def _class_of(name: str) -> Callable[..., Any]:
-    """Return the `from_pretrained` of a part, importing its module alone: diffusers' package is slow to import."""
-    if name == "unet":
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-        return UNet2DConditionModel.from_pretrained
-    if name == "vae":
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-        return AutoencoderKL.from_pretrained
-    from transformers.models.clip import modeling_clip
-
-    text_class = modeling_clip.CLIPTextModel if name == "text_encoder" else modeling_clip.CLIPTextModelWithProjection
-    return text_class.from_pretrained
-
-
-def _load_module(load: Callable[..., Any], folder: Path, *, dtype: torch.dtype) -> Any:
-    """Load safetensors weights, half-precision files where the folder has no others.
-
-    Raises:
-        ValueError: if the folder has no safetensors.
-    """
-    names = [path.name for path in folder.glob("*.safetensors")]
-    if not names:
-        raise ValueError(f"{folder}: no .safetensors file; other formats are not loaded")
-    variant = "fp16" if all(".fp16" in name for name in names) else None
-    key = "torch_dtype" if folder.name in ("unet", "vae") else "dtype"  # diffusers' and transformers' names differ
-    return load(folder, variant=variant, use_safetensors=True, local_files_only=True, **{key: dtype})
+    def prepare_sampling(self) -> None:
+        """Store the U-Net's weights channels last: its convolutions run a tenth faster."""
+        self._part("unet").to(memory_format=torch.channels_last)
 
 
 def _token_kinds(mask_BL: Tensor) -> Tensor:

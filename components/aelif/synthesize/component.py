@@ -22,9 +22,11 @@ def synthesize_images(
 
     from aelif.artifacts import prompt_schema, read_table
     from aelif.config import SynthesisConfig, from_dict
+    from aelif.models.adapter import import_family
     from aelif.progress import step_work
     from aelif.synthesize.sampler import generate_images
 
+    import_family(Path(base.path))
     with step_work("synthesize", f"{trial}/shard={shard}" if num_shards > 1 else trial) as progress:
         generate_images(
             base=Path(base.path), model=Path(model.path), prompts=read_table(prompts.path, prompt_schema()),
@@ -47,9 +49,11 @@ def synthesize_class_images(
     from pathlib import Path
 
     from aelif.config import DataConfig, SynthesisConfig, TrainConfig, from_dict
+    from aelif.models.adapter import import_family
     from aelif.progress import step_work
     from aelif.synthesize.class_images import generate_class_images
 
+    import_family(Path(base.path))
     with step_work("class_images") as progress:
         generate_class_images(
             base=Path(base.path), data=from_dict(DataConfig, data), train=from_dict(TrainConfig, train),

@@ -82,6 +82,7 @@ def open_generator(base: Path, model: Path | None) -> ModelAdapter:
     adapter = open_model(base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32)
     if model is not None:
         adapter.load_trained(model)
+    adapter.prepare_sampling()
     return adapter
 
 

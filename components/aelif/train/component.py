@@ -21,9 +21,11 @@ def train_dreambooth(
     from pathlib import Path
 
     from aelif.config import DataConfig, TrainConfig, Trial, from_dict
+    from aelif.models.adapter import import_family
     from aelif.progress import step_work
     from aelif.train.dreambooth import fine_tune
 
+    import_family(Path(base.path))
     with step_work("train", trial) as progress:
         fine_tune(
             base=Path(base.path), photos=Path(photos.path), class_images=Path(class_images.path),

@@ -1,13 +1,14 @@
 """Pretrain the miniatures: `python -m aelif.models.miniature.pretrain all --work build/miniature`.
 
-Stages, each resumable and seeded: data, autoencoder, scorer, text, denoiser. `export` writes the
-packaged fp16 folders and `evaluate` measures them on held-out scenes.
+Stages, each resumable and seeded: data, autoencoder, scorer, text, denoiser; then `export` writes
+the packaged fp16 folders and measures them on held-out scenes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from aelif.artifacts import write_json
 from aelif.models.miniature.architecture import (
     SCORER,
     build_autoencoder,
@@ -26,7 +28,7 @@ from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator
 
 SEED = 20260
-STEPS = {"autoencoder": 4200, "scorer": 1500, "text": 1500, "denoiser": 8000}
+STEPS = {"autoencoder": 4200, "scorer": 1500, "text": 1500, "denoiser": 5500}
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
@@ -68,7 +70,7 @@ def finish_autoencoder(work: Path, images: np.ndarray, model: nn.Module) -> None
     mean, std = torch.cat([c.mean for c in chunks]), torch.cat([c.std for c in chunks])
     model.register_to_config(scaling_factor=round(float(1 / mean.std()), 4))
     model.save_pretrained(work / "autoencoder" / "model")
-    save_file({"mean": mean, "std": std}, work / "autoencoder" / "latents.safetensors")
+    save_file({"mean": mean.contiguous(), "std": std.contiguous()}, work / "autoencoder" / "latents.safetensors")
 
 
 def stage_scorer(work: Path) -> None:
@@ -79,7 +81,7 @@ def stage_scorer(work: Path) -> None:
     data = read_scenes(work / "train")
     torch.manual_seed(SEED + 1)
     text_config = {**SCORER["text_cfg"], "vocab_size": len(tokenizer)}
-    model = open_clip.CLIP(**{**SCORER, "text_cfg": text_config}).train()
+    model: Any = open_clip.CLIP(**{**SCORER, "text_cfg": text_config}).train()
     tokens = torch.stack([tokenize(tokenizer, [c[k] for c in data.captions]) for k in range(3)])
 
     def loss_of_step(step: int) -> Tensor:
@@ -114,12 +116,25 @@ def tokenize(tokenizer: Callable[..., dict[str, Tensor]], prompts: list[str]) ->
     return batch["input_ids"] * batch["attention_mask"]
 
 
+def stage_export(work: Path) -> None:
+    """Write the packaged folders, and measure them on held-out scenes."""
+    from aelif.models.miniature.export import WEIGHTS, export_generator, export_scorer
+    from aelif.models.miniature.quality import measure
+
+    export_generator(work)
+    export_scorer(work)
+    figures = measure(read_scenes(work / "held_out"), seed=SEED, sheets=work / "sheets")
+    write_json(WEIGHTS / "quality.json", figures)
+    print(figures)
+
+
 STAGES: dict[str, Callable[[Path], None]] = {
     "data": stage_data,
     "autoencoder": stage_autoencoder,
     "scorer": stage_scorer,
     "text": lambda work: pretrain_text(work, steps=STEPS["text"], seed=SEED),
     "denoiser": lambda work: pretrain_denoiser(work, steps=STEPS["denoiser"], seed=SEED),
+    "export": stage_export,
 }
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def mentions(text: str) -> tuple[int, int, int]:
 def slip(text: str, generator: np.random.Generator) -> str:
     """Drop, double or exchange one letter."""
     place = int(generator.integers(len(text) - 1))
-    first, second = text[place : place + 2]
+    first, second = text[place], text[place + 1]
     slips = (second, first + first + second, second + first)
     return text[:place] + slips[generator.integers(len(slips))] + text[place + 2 :]
 

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
+from PIL import Image
+from tests.tiny import write_photos, write_tiny_sdxl
+
+from aelif.artifacts import read_image_records
+from aelif.config import DataConfig, SynthesisConfig, TrainConfig, Trial
+from aelif.models.adapter import open_model
+from aelif.progress import StepProgress
+from aelif.randomness import torch_generator
+from aelif.synthesize import class_images
+from aelif.synthesize.class_images import generate_class_images, is_blank
+from aelif.synthesize.sampler import denoise, generate_images
+from aelif.train.dreambooth import fine_tune
+
+PROGRESS = StepProgress("synthesize", "test")
+TEXTS = ["a photo of sks backpack", "a poto of sks backpack", "a photo of sks bakpack", "a photo of sks backpack"]
+PROMPTS = [{"prompt_id": index, "prompt": text} for index, text in enumerate(TEXTS)]
+DATA = DataConfig(
+    instance_images="photos", instance_prompt="a photo of sks backpack", class_prompt="a photo of a backpack"
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_sdxl(tmp_path_factory.mktemp("synthesize") / "base")
+
+
+@pytest.fixture(scope="module")
+def model(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthesize")
+    photos = write_photos(folder / "photos", count=2, text="a photo of sks backpack")
+    config = TrainConfig(steps=10, rank=4, prior_preservation=False, learning_rate=1e-2)
+    fine_tune(base=base, photos=photos, class_images=None, output=folder / "model", data=DATA, config=config,
+              trial=Trial.parse("baseline/seed=0"), checkpoint_dir=None, progress=PROGRESS)  # fmt: skip
+    return folder / "model"
+
+
+def generate(base: Path, model: Path | None, output: Path, *, shard: int = 0, num_shards: int = 1, prompts=PROMPTS,
+             **settings) -> dict[str, bytes]:  # fmt: skip
+    config = SynthesisConfig(**{"steps": 3, "images_per_prompt": 3, "batch_size": 2, **settings})
+    generate_images(base=base, model=model, prompts=prompts, output=output, config=config, shard=shard,
+                    num_shards=num_shards, progress=PROGRESS)  # fmt: skip
+    return {path.name: path.read_bytes() for path in sorted(output.glob("*.png"))}
+
+
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_agrees_with_the_stock_pipeline(tmp_path: Path, guidance, prediction):
+    base = write_tiny_sdxl(tmp_path / "base", prediction=prediction)
+    adapter, config = open_model(base), SynthesisConfig(steps=6, guidance_scale=guidance)
+    condition = adapter.encode_text(TEXTS[:1])
+    noise = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours = denoise(adapter, condition, noise, config=config, image_size=64)
+
+    stock = StableDiffusionXLPipeline.from_pretrained(base)
+    stock.scheduler = DPMSolverMultistepScheduler.from_config(stock.scheduler.config)
+    stock.set_progress_bar_config(disable=True)
+    theirs = stock(
+        prompt=TEXTS[0], num_images_per_prompt=2, latents=noise, num_inference_steps=6, guidance_scale=guidance,
+        height=64, width=64, output_type="latent",
+    ).images  # fmt: skip
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+def test_sharding_changes_no_byte(base: Path, model: Path, tmp_path: Path):
+    whole = generate(base, model, tmp_path / "whole")
+    parts: dict[str, bytes] = {}
+    for shard in range(3):
+        parts |= generate(base, model, tmp_path / f"shard{shard}", shard=shard, num_shards=3)
+    assert parts == whole
+    assert len(whole) == 4 * 3
+
+
+def test_latents_depend_on_prompt_id_and_image_index_alone(base: Path, model: Path, tmp_path: Path):
+    whole = generate(base, model, tmp_path / "whole")
+    assert generate(base, model, tmp_path / "again") == whole
+    assert whole["00000-0000.png"] != whole["00003-0000.png"], "the same words, another prompt id"
+    assert len(set(whole.values())) == len(whole)
+    other = generate(base, model, tmp_path / "seed", seed=1)
+    assert not set(other.values()) & set(whole.values())
+
+
+def test_trained_weights_and_prompts_matter(base: Path, model: Path, tmp_path: Path):
+    plain, tuned = (generate(base, m, tmp_path / str(m is None), prompts=PROMPTS[:2]) for m in (None, model))
+    assert plain.keys() == tuned.keys()
+    assert all(plain[name] != tuned[name] for name in plain)
+
+
+def test_image_folder(base: Path, model: Path, tmp_path: Path):
+    generate(base, model, tmp_path / "images", prompts=list(reversed(PROMPTS)))
+    records = read_image_records(tmp_path / "images")
+    assert [(r.prompt_id, r.image_index) for r in records] == [(p, i) for p in range(4) for i in range(3)]
+    assert records[3].text == TEXTS[1]
+    assert Image.open(tmp_path / "images" / records[0].file_name).size == (64, 64)
+
+
+def test_shards_that_do_not_exist(base: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="shard = 2: give one from 0 to 1"):
+        generate(base, None, tmp_path / "x", shard=2, num_shards=2)
+    with pytest.raises(ValueError, match="none of 4 prompts falls on it"):
+        generate(base, None, tmp_path / "x", shard=4, num_shards=5)
+
+
+def test_class_images(base: Path, tmp_path: Path):
+    arguments = {"base": base, "data": DATA, "train": TrainConfig(class_images=3), "seed": 0, "progress": PROGRESS,
+                 "synthesis": SynthesisConfig(steps=2, batch_size=2)}  # fmt: skip
+    generate_class_images(output=tmp_path / "a", **arguments)
+    generate_class_images(output=tmp_path / "b", **arguments)
+    records = read_image_records(tmp_path / "a")
+    assert [r.text for r in records] == [DATA.class_prompt] * 3
+    assert len({(tmp_path / "a" / r.file_name).read_bytes() for r in records}) == 3
+    assert all((tmp_path / "a" / r.file_name).read_bytes() == (tmp_path / "b" / r.file_name).read_bytes()
+               for r in records)  # fmt: skip
+
+
+def test_blank_class_images_are_drawn_again(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, calls = class_images.sample, []
+
+    def first_is_black(adapter, condition, generators, **rest):
+        pixels = real(adapter, condition, generators, **rest).clone()
+        calls.append(len(generators))
+        if len(calls) == 1:
+            pixels[0] = 0
+        return pixels
+
+    monkeypatch.setattr(class_images, "sample", first_is_black)
+    arguments = {"base": base, "data": DATA, "train": TrainConfig(class_images=2), "seed": 0, "progress": PROGRESS,
+                 "synthesis": SynthesisConfig(steps=2)}  # fmt: skip
+    generate_class_images(output=tmp_path / "a", **arguments)
+    assert calls == [2, 1]
+    assert [r.image_index for r in read_image_records(tmp_path / "a")] == [0, 1]
+    assert np.asarray(Image.open(tmp_path / "a" / "00000.png")).std() > 2
+
+    monkeypatch.setattr(class_images, "sample", lambda a, c, generators, **_: torch.zeros(len(generators), 64, 64, 3))
+    with pytest.raises(ValueError, match="paints blank images in 5 attempts"):
+        generate_class_images(output=tmp_path / "b", **arguments)
+    assert not (tmp_path / "b").exists()
+
+
+def test_is_blank():
+    assert is_blank(torch.full((8, 8, 3), 255, dtype=torch.uint8))
+    noise = torch.randint(0, 255, (8, 8, 3), generator=torch_generator(0, "x"))
+    assert not is_blank(noise.to(torch.uint8))
