@@ -174,8 +174,10 @@ class TrainConfig:
     """Class images to generate from the base model."""
     crops: int = 4
     """Seeded, slightly shifted and mirrored views cached per photo; the first is the plain one."""
-    snr_gamma: float | None = 5.0
-    """Min-SNR weighting (arXiv 2303.09556); none: unweighted."""
+    loss_weighting: Literal["min_snr", "uniform"] = "min_snr"
+    """Weight of each noise level in the loss: min-SNR-γ (arXiv 2303.09556), or 1."""
+    snr_gamma: float = 5.0
+    """γ of min-SNR weighting."""
     max_grad_norm: float = 1.0
     """Gradient clipping."""
     checkpoint_every: int = 100
@@ -194,7 +196,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("rank", "steps", "batch_size", "class_images", "crops", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "give at least 1")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name in ("learning_rate", "max_grad_norm", "snr_gamma"):
             require(getattr(self, name) > 0, name, getattr(self, name), "give a positive number")
         for name in ("prior_weight", "noise_std"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "give a number of at least 0")

@@ -73,7 +73,7 @@ def test_unknown_recipes_and_files_are_named(tmp_path: Path):
 
 def test_assignments_are_read_as_yaml():
     assert parse_assignment("train.steps=100") == ("train.steps", 100)
-    assert parse_assignment("train.snr_gamma=null") == ("train.snr_gamma", None)
+    assert parse_assignment("train.method=full") == ("train.method", "full")
     assert parse_assignment("variants=[baseline]") == ("variants", ["baseline"])
     with pytest.raises(ValueError, match="KEY=VALUE"):
         parse_assignment("train.steps")

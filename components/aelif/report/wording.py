@@ -129,8 +129,9 @@ def _describe(key: str | None, summary: Mapping[str, Any]) -> str:
     ends = percent_range(gain)
     interval = f" ({percent(summary.get('confidence', 0.95), signed=False).replace('.0', '')} interval {ends})"
     own, base = (read_interval(variants.get(name, {}).get("perturbed")).value for name in (key, "baseline"))
+    verb = "improves the distance by" if gain.value is None or gain.value > 0 else "does not improve the distance:"
     sentences = [
-        f"On perturbed prompts {key} improves the distance by {percent(gain.value)}{interval if ends else ''}, "
+        f"On perturbed prompts {key} {verb} {percent(gain.value)}{interval if ends else ''}, "
         f"{distance(own)} against {distance(base)}."
     ]
     price = clean_price(key, summary)

@@ -131,11 +131,12 @@ def _run_steps(
     start = 0
     if checkpoint and checkpoint_key(checkpoint) == key:
         start = load_checkpoint(checkpoint, state, optimizer)
+    snr_gamma = config.snr_gamma if config.loss_weighting == "min_snr" else None
     for step in range(start, config.steps):
         optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
         batch = draw_batch(adapter, samples.instance, samples.prior, step=step, trial=trial, config=config)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            loss = denoising_loss(adapter, batch, snr_gamma=config.snr_gamma, image_size=image_size)
+            loss = denoising_loss(adapter, batch, snr_gamma=snr_gamma, image_size=image_size)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norms_T[step] = nn.utils.clip_grad_norm_(weights.values(), config.max_grad_norm)

@@ -63,7 +63,7 @@ def stage_autoencoder(work: Path) -> None:
 
 
 @torch.no_grad()
-def finish_autoencoder(work: Path, images: np.ndarray, model: nn.Module) -> None:
+def finish_autoencoder(work: Path, images: np.ndarray, model: Any) -> None:
     """Encode every image once and set the scaling factor that makes latents unit variance."""
     model.eval()
     chunks = [model.encode(to_pixels(images[i : i + 64])).latent_dist for i in range(0, len(images), 64)]
@@ -81,7 +81,7 @@ def stage_scorer(work: Path) -> None:
     data = read_scenes(work / "train")
     torch.manual_seed(SEED + 1)
     text_config = {**SCORER["text_cfg"], "vocab_size": len(tokenizer)}
-    model: Any = open_clip.CLIP(**{**SCORER, "text_cfg": text_config}).train()
+    model: Any = open_clip.CLIP(**{**SCORER, "text_cfg": text_config})
     tokens = torch.stack([tokenize(tokenizer, [c[k] for c in data.captions]) for k in range(3)])
 
     def loss_of_step(step: int) -> Tensor:
