@@ -22,9 +22,7 @@ app = typer.Typer(
 )
 console = Console()
 
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder for results; outputs/RECIPE if none is given.")
-]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for results; else outputs/RECIPE.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -179,9 +177,7 @@ def ui(
 @app.command()
 def perturb(
     prompt: Annotated[str, typer.Argument(help='The prompt: "a photo of sks backpack".')],
-    family: Annotated[
-        list[str] | None, typer.Option(help="Family of errors; may be repeated; all if none is given.")
-    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Family of errors, repeatable; else all.")] = None,
     severity: Annotated[float, typer.Option(help="Share of the letters or words hit, in (0, 1].")] = 0.1,
     draws: Annotated[int, typer.Option(help="Perturbed prompts per family.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,

@@ -87,7 +87,7 @@ def test_model_folder(train, tmp_path: Path, base: Path, photos: Path, class_ima
 def test_training_learns(train, variant):
     # One photo, no prior: the loss at the same times falls.
     losses = train("m", f"{variant}/seed=0", steps=40, method="full", learning_rate=1e-2, prior_preservation=False,
-                   prior=None, batch_size=4, snr_gamma=None).losses  # fmt: skip
+                   prior=None, batch_size=4, loss_weighting="uniform").losses  # fmt: skip
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
