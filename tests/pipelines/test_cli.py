@@ -54,6 +54,9 @@ def test_dry_run_prints_the_configuration_that_would_run():
     [
         (["run", "quickstrat"], "did you mean 'quickstart'"),
         (["run", "--instance-images", "nowhere"], "nowhere"),
+        (["run", "--output", "/proc/aelif"], "choose another with --output"),
+        (["run", "--base-model", "builtin:miniature-sdxxl"], "miniature-sdxl"),
+        (["run", "--base-model", "org/model"], "not pinned to a commit"),
         (["run", "--instance-prompt", "a photo of a backpack"], "no identifier"),
         (["run", "--instance-prompt", ""], "the prompt is empty"),
         (["run", "--variants", "baseline,aelif_maks:0.3"], "did you mean 'aelif_mask'"),
@@ -77,6 +80,22 @@ def test_wrong_usage_is_one_clear_line_and_exit_code_2(arguments: list[str], mes
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [], "nothing may be written before the input is known to be good"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [({}, "no"), ({"a.png": b"this is text"}, "a.png"), ({"a.jpg": b"\xff\xd8\xff\xe0 cut off"}, "a.jpg")],
+)
+def test_a_folder_without_a_usable_photo_stops_before_anything_runs(files: dict, message: str, tmp_path: Path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, content in files.items():
+        (photos / name).write_bytes(content)
+    done = aelif("run", "--instance-images", "photos", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "photos" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_debug_shows_the_traceback():

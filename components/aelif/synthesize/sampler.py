@@ -59,20 +59,35 @@ def generate_images(
     adapter = open_generator(base, model)
     image_size = int(read_json(model / "aelif.json")["image_size"]) if model else adapter.image_size
     conditions = encode_prompts(adapter, [row["prompt"] for row in rows])
-    total, records = len(rows) * config.images_per_prompt, []
+    records: list[ImageRecord] = []
     with new_folder(output) as folder:
         for row in rows:
-            for first in range(0, config.images_per_prompt, config.batch_size):
-                indices = range(first, min(first + config.batch_size, config.images_per_prompt))
-                generators = [torch_generator(config.seed, "synthesize/latents", row["prompt_id"], i) for i in indices]
-                pixels = sample(adapter, conditions[row["prompt"]], generators, config=config, image_size=image_size)
-                for index, image in zip(indices, pixels, strict=True):
-                    name = f"{row['prompt_id']:05d}-{index:04d}.png"
-                    Image.fromarray(image.numpy()).save(folder / name)
-                    records.append(ImageRecord(file_name=name, text=row["prompt"], prompt_id=row["prompt_id"],
-                                               image_index=index))  # fmt: skip
-                progress.advance(len(records), total, "images")
+            condition = conditions[row["prompt"]]
+            records += _generate_prompt(adapter, row, condition, folder, config=config, image_size=image_size)
+            progress.advance(len(records), len(rows) * config.images_per_prompt, "images")
         write_image_records(folder, records)
+    return records
+
+
+def _generate_prompt(
+    adapter: ModelAdapter,
+    row: Mapping[str, Any],
+    condition: TextCondition,
+    folder: Path,
+    *,
+    config: SynthesisConfig,
+    image_size: int,
+) -> list[ImageRecord]:
+    """Write the images of one prompt into `folder`, in batches of their own, and return their records."""
+    records, prompt_id = [], row["prompt_id"]
+    for first in range(0, config.images_per_prompt, config.batch_size):
+        indices = range(first, min(first + config.batch_size, config.images_per_prompt))
+        generators = [torch_generator(config.seed, "synthesize/latents", prompt_id, index) for index in indices]
+        pixels = sample(adapter, condition, generators, config=config, image_size=image_size)
+        for index, image in zip(indices, pixels, strict=True):
+            name = f"{prompt_id:05d}-{index:04d}.png"
+            Image.fromarray(image.numpy()).save(folder / name)
+            records.append(ImageRecord(file_name=name, text=row["prompt"], prompt_id=prompt_id, image_index=index))
     return records
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,17 +80,7 @@ def fine_tune(
     prior = class_images if config.prior_preservation else None
     if config.prior_preservation and prior is None:
         raise ValueError("prior_preservation = True: it needs class images; give them or turn it off")
-    origin = {
-        "variant": str(trial.variant),
-        "seed": trial.seed,
-        "instance_prompt": data.instance_prompt,
-        "class_prompt": data.class_prompt,
-        "image_size": data.image_size,
-        "config": to_dict(config),
-        "base": digest_of_folder(base),
-        "photos": digest_of_folder(photos),
-        "class_images": digest_of_folder(prior) if prior else None,
-    }
+    origin = _origin(base, photos, prior, trial=trial, data=data, config=config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = device.type == "cuda" and config.method == "lora"  # frozen weights need no float32 master copy
     adapter = open_model(base, device=device, dtype=torch.bfloat16 if half else torch.float32)
@@ -109,6 +100,23 @@ def fine_tune(
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return TrainReport(losses=losses, resumed_from=resumed_from, weights_sha256=sha256)
+
+
+def _origin(
+    base: Path, photos: Path, prior: Path | None, *, trial: Trial, data: DataConfig, config: TrainConfig
+) -> dict[str, Any]:
+    """Return everything that the trained weights depend on: settings, and digests of what was read."""
+    return {
+        "variant": str(trial.variant),
+        "seed": trial.seed,
+        "instance_prompt": data.instance_prompt,
+        "class_prompt": data.class_prompt,
+        "image_size": data.image_size,
+        "config": to_dict(config),
+        "base": digest_of_folder(base),
+        "photos": digest_of_folder(photos),
+        "class_images": digest_of_folder(prior) if prior else None,
+    }
 
 
 def _run_steps(
@@ -192,7 +200,7 @@ def _check_finite(
 
 
 def _write_model(
-    adapter: ModelAdapter, output: Path, *, origin: dict[str, object], losses: tuple[float, ...], config: TrainConfig
+    adapter: ModelAdapter, output: Path, *, origin: dict[str, Any], losses: tuple[float, ...], config: TrainConfig
 ) -> str:
     """Write weights and `aelif.json` and return the weights' SHA-256."""
     with new_folder(output) as folder:
