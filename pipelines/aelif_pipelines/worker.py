@@ -14,6 +14,7 @@ from kfp import local
 from kfp.local import subprocess_task_handler
 
 from aelif.artifacts import read_json
+from aelif_pipelines.warm import warm_interpreter
 
 
 def main(request_path: str) -> None:
@@ -28,9 +29,10 @@ def main(request_path: str) -> None:
         pipeline_root=request["pipeline_root"],
         enable_caching=request["caching"],
     )
-    from aelif_pipelines.robustness import robustness
+    with warm_interpreter():
+        from aelif_pipelines.robustness import robustness
 
-    robustness(**request["arguments"])
+        robustness(**request["arguments"])
 
 
 if __name__ == "__main__":
