@@ -21,14 +21,14 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 EXECUTOR = "kfp.dsl.executor_main"
+"""Module whose `executor_main` a task runs."""
 PRELOADED = (
-    EXECUTOR,
     "aelif.models.sdxl",
     "aelif.train.dreambooth",
     "aelif.synthesize.class_images",
@@ -65,21 +65,26 @@ sys.exit(code[0] if code else 1)
 
 
 @contextmanager
-def warm_interpreter() -> Iterator[None]:
-    """Put a `python3` first on PATH that runs tasks in forks of one warm process; ends it on leaving."""
+def warm_interpreter(executor: str = EXECUTOR, preloaded: Sequence[str] = PRELOADED) -> Iterator[None]:
+    """Put a `python3` first on PATH that runs tasks in forks of one warm process; ends it on leaving.
+
+    Args:
+        executor: module that tasks name as `python3 -m MODULE`, with a function `executor_main`.
+        preloaded: further modules to import once.
+    """
     if not sys.platform.startswith("linux"):  # elsewhere, forking after imports is not safe
         yield
         return
     folder = Path(tempfile.mkdtemp(prefix="aelif-warm-"))
     address = str(folder / "socket")
     client = folder / "client.py"
-    client.write_text(CLIENT.format(python=sys.executable, socket=address, executor=EXECUTOR))
+    client.write_text(CLIENT.format(python=sys.executable, socket=address, executor=executor))
     launcher = folder / "bin" / "python3"
     launcher.parent.mkdir()
     launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{client}" "$@"\n')
     launcher.chmod(0o755)
     os.environ["PATH"] = f"{launcher.parent}{os.pathsep}{os.environ['PATH']}"
-    server = subprocess.Popen([sys.executable, "-m", __name__, address])
+    server = subprocess.Popen([sys.executable, "-m", __name__, address, executor, *preloaded])
     try:
         yield
     finally:
@@ -88,10 +93,10 @@ def warm_interpreter() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def serve(address: str) -> None:
+def serve(address: str, executor: str, *preloaded: str) -> None:
     """Import everything, then fork a child for every request until the parent is gone."""
     parent = os.getppid()
-    for module in PRELOADED:
+    for module in (executor, *preloaded):
         importlib.import_module(module)
     gc.freeze()  # children leave these pages shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps children
@@ -106,11 +111,11 @@ def serve(address: str) -> None:
                 continue
             if os.fork() == 0:
                 listener.close()
-                _run_task(link)
+                _run_task(link, executor)
             link.close()
 
 
-def _run_task(link: socket.socket) -> NoReturn:
+def _run_task(link: socket.socket, executor: str) -> NoReturn:
     """Become the task's process: take its streams, folder, environment and arguments; run; send the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     link.setblocking(True)
@@ -123,11 +128,11 @@ def _run_task(link: socket.socket) -> NoReturn:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = [EXECUTOR, *request["arguments"]]
+    sys.argv = [executor, *request["arguments"]]
     random.seed()
     code = 1
     try:
-        sys.modules[EXECUTOR].executor_main()
+        sys.modules[executor].executor_main()
         code = 0
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
@@ -141,4 +146,4 @@ def _run_task(link: socket.socket) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

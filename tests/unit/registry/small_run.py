@@ -13,7 +13,7 @@ from aelif.registry.publish import Results
 
 TRIALS = ("baseline/seed=0", "aelif_mask:0.3/seed=0", "aelif_mask:0.3/seed=1")
 DISTANCES = {"baseline/seed=0": 1.0, "aelif_mask:0.3/seed=0": 0.9, "aelif_mask:0.3/seed=1": 0.8}
-SETTINGS = {"train": {"steps": 300.0, "prior_preservation": True, "snr_gamma": None}, "seeds": [0.0, 1.0]}
+SETTINGS = {"train": {"steps": 300.0, "prior_preservation": True, "snr_gamma": 5.0}, "seeds": [0.0, 1.0]}
 
 
 def local_tracking(folder: Path) -> dict[str, str]:
