@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from aelif.config import RunConfig, TrackingConfig, to_dict
-from aelif_pipelines.versions import code_version
+from aelif_pipelines.versions import code_version, versions
 
 
-def pipeline_arguments(config: RunConfig, output: Path) -> dict[str, Any]:
+def pipeline_arguments(config: RunConfig, output: Path, *, command: str) -> dict[str, Any]:
     """Return the pipeline's arguments for a run on this machine.
 
     Args:
         config: what to run.
         output: results go there; the tracking store lies beside it, shared by all runs.
+        command: what the user typed; the report says it.
     """
     from aelif.storage import fingerprint
 
     output = output.resolve()
     plain = to_dict(config)
-    version = code_version()
+    version, photos = code_version(), fingerprint(config.data.instance_images)
     return {
         "data": plain["data"],
-        "fingerprint": fingerprint(config.data.instance_images),
+        "fingerprint": photos,
         "base_model": config.base_model,
         "trials": [str(trial) for trial in config.trials],
         "prompts": plain["prompts"],
@@ -32,7 +33,12 @@ def pipeline_arguments(config: RunConfig, output: Path) -> dict[str, Any]:
         "score": plain["score"],
         "gate": plain["gate"],
         "tracking": to_dict(TrackingConfig.local(output.parent)),
-        "settings": plain,
+        "settings": {
+            **plain,
+            "command": command,
+            "versions": versions(),
+            "digests": {"photos": photos, "code": version},
+        },
         "destination": str(output),
         "shards": list(range(config.num_shards)),
         "num_shards": config.num_shards,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,10 +99,10 @@ def _run(settings: Any, output: Path, *, caching: bool) -> None:
     from aelif_pipelines.local import Workplace, run_locally
     from aelif_pipelines.outcome import print_outcome, print_plan
 
-    place = Workplace(output=output)
+    place, command = Workplace(output=output), shlex.join(["aelif", *sys.argv[1:]])
     print_plan(console, settings, output)
     try:
-        summary = run_locally(settings, place, console=console, caching=caching)
+        summary = run_locally(settings, place, console=console, command=command, caching=caching)
     except KeyboardInterrupt:
         console.print("Stopped. Finished steps and checkpoints are kept: the same command goes on from here.")
         raise typer.Exit(130) from None

@@ -71,8 +71,17 @@ class Workplace:
             ) from error
 
 
-def run_locally(config: RunConfig, place: Workplace, *, console: Console, caching: bool = True) -> dict[str, Any]:
+def run_locally(
+    config: RunConfig, place: Workplace, *, console: Console, command: str = "", caching: bool = True
+) -> dict[str, Any]:
     """Run the `robustness` pipeline here and return its summary, also written to `summary.json`.
+
+    Args:
+        config: what to run.
+        place: where results and intermediate files go.
+        console: shows the progress.
+        command: what the user typed, for the report.
+        caching: reuse the results of steps whose inputs and code did not change.
 
     Raises:
         ValueError: if the configuration cannot work on this machine; nothing has run then.
@@ -81,7 +90,7 @@ def run_locally(config: RunConfig, place: Workplace, *, console: Console, cachin
     """
     began = time.time()
     check_inputs(config)
-    arguments = pipeline_arguments(config, place.output)
+    arguments = pipeline_arguments(config, place.output, command=command)
     place.make()
     request = place.work / "request.json"
     write_json(request, {"arguments": arguments, "pipeline_root": str(place.work / "steps"), "caching": caching})
