@@ -66,7 +66,7 @@ def test_long_prompts_are_cut_and_said_so(base: Path):
 
 
 def test_images_to_latents_and_back(base: Path, stock: StableDiffusionXLPipeline):
-    adapter, pixels = open_model(base), torch.rand(2, 3, 64, 64) * 2 - 1
+    adapter, pixels = open_model(base), torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     mean, std = adapter.encode_images(pixels)
     posterior = stock.vae.encode(pixels).latent_dist
     torch.testing.assert_close(mean, posterior.mean * 0.7)
@@ -80,11 +80,12 @@ def test_channelwise_latent_statistics(base: Path, tmp_path: Path):
     config = json.loads((folder / "vae" / "config.json").read_text())
     statistics = {"latents_mean": [1.0] * 16, "latents_std": [2.0] * 16}
     (folder / "vae" / "config.json").write_text(json.dumps({**config, **statistics}))
-    pixels = torch.rand(1, 3, 64, 64) * 2 - 1
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     plain, _ = open_model(base).encode_images(pixels)
     shifted, _ = open_model(folder).encode_images(pixels)
     torch.testing.assert_close(shifted, (plain / 0.7 - 1) * 0.7 / 2)
-    torch.testing.assert_close(open_model(folder).decode_latents(shifted), open_model(base).decode_latents(plain))
+    decoded, expected = open_model(folder).decode_latents(shifted), open_model(base).decode_latents(plain)
+    torch.testing.assert_close(decoded, expected, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -61,8 +61,8 @@ def export_scorer(work: Path, output: Path = WEIGHTS / "clip") -> None:
 
 
 def draw_subject(output: Path, *, size: int = 256, seed: int = 7) -> None:
-    """Draw the example subject, a turquoise backpack with a yellow star, as six photos with captions."""
-    subject = tint_glyph(glyph("backpack"), 0.48)
+    """Draw the example subject, a purple backpack with a yellow star, as six photos with captions."""
+    subject = tint_glyph(glyph("backpack"), 0.76)
     _draw_star(subject)
     output.mkdir(parents=True, exist_ok=True)
     for index, ground in enumerate(["white", "on the beach", "gray", "on the grass", "yellow", "in the snow"]):

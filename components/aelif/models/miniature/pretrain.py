@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aelif.artifacts import write_json
@@ -28,7 +28,9 @@ from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator
 
 SEED = 20260
-STEPS = {"autoencoder": 4200, "scorer": 1500, "text": 1500, "denoiser": 5500}
+NUM_DECODED = 6000
+"""Images that the scorer sees through the autoencoder."""
+STEPS = {"autoencoder": 4200, "scorer": 1200, "text": 1500, "denoiser": 5500}
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
@@ -74,7 +76,11 @@ def finish_autoencoder(work: Path, images: np.ndarray, model: Any) -> None:
 
 
 def stage_scorer(work: Path) -> None:
-    """Train the open_clip scorer by CLIP's contrastive loss on images and their captions."""
+    """Train the open_clip scorer by CLIP's contrastive loss on images and their captions.
+
+    Half of the images are seen through the autoencoder, as generated ones are: a judge of crisp
+    drawings alone would measure softness, not what a picture shows.
+    """
     import open_clip
 
     tokenizer = write_tokenizer(work / "scorer" / "tokenizer", max_tokens=SCORER["text_cfg"]["context_length"])
@@ -84,30 +90,46 @@ def stage_scorer(work: Path) -> None:
     model: Any = open_clip.CLIP(**{**SCORER, "text_cfg": text_config})
     tokens = torch.stack([tokenize(tokenizer, [c[k] for c in data.captions]) for k in range(3)])
 
+    decoded = decode_latents(work, NUM_DECODED)
+
     def loss_of_step(step: int) -> Tensor:
         generator = numpy_generator(SEED, "scorer/batch", step)
-        picks = generator.integers(len(data.images), size=128)
-        image = model.encode_image(to_pixels(data.images[picks]), normalize=True)
+        crisp, soft = generator.integers(len(data.images), size=64), generator.integers(len(decoded), size=64)
+        picks = np.concatenate([crisp, soft])
+        pixels = to_pixels(np.concatenate([data.images[crisp], decoded[soft]]))
+        image = model.encode_image(pixels, normalize=True)
         text = model.encode_text(tokens[generator.integers(3), picks], normalize=True)
         logits = model.logit_scale.exp().clamp(max=100) * image @ text.T
         target = torch.arange(len(picks))
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
     pretrain(model, loss_of_step, folder=work / "scorer", steps=STEPS["scorer"], learning_rate=1e-3, weight_decay=0.05)
-    calibrate(model.visual, data.images[:2560])
+    calibrate(model.visual, np.concatenate([data.images[:1280], decoded[:1280]]))
     save_file(model.eval().state_dict(), work / "scorer" / "model.safetensors")
 
 
 @torch.no_grad()
+def decode_latents(work: Path, count: int) -> np.ndarray:
+    """Return the first `count` training images as the autoencoder gives them back, (N, 64, 64, 3) uint8."""
+    from diffusers import AutoencoderKL
+
+    from aelif.models.miniature.quality import to_images
+
+    model = AutoencoderKL.from_pretrained(work / "autoencoder" / "model").eval()
+    latents = load_file(work / "autoencoder" / "latents.safetensors")["mean"][:count]
+    return np.concatenate([to_images(model.decode(chunk).sample) for chunk in latents.split(64)])
+
+
+@torch.no_grad()
 def calibrate(visual: nn.Module, images: np.ndarray) -> None:
-    """Recompute batch-norm statistics for the averaged weights, from scratch."""
+    """Recompute batch-norm statistics for the averaged weights, from scratch; batches are taken evenly."""
     for module in visual.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # cumulative mean
             module.reset_running_stats()
     visual.train()
-    for at in range(0, len(images), 128):
-        visual(to_pixels(images[at : at + 128]))
+    for batch in range(len(images) // 128):
+        visual(to_pixels(images[batch :: len(images) // 128]))
 
 
 def tokenize(tokenizer: Callable[..., dict[str, Tensor]], prompts: list[str]) -> Tensor:
