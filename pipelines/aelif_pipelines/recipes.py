@@ -21,8 +21,8 @@ def quickstart() -> RunConfig:
             class_prompt="a photo of a backpack",
         ),
         prompts=PromptConfig(severities=(0.1,), draws=1),
-        train=TrainConfig(steps=200),
-        synthesis=SynthesisConfig(images_per_prompt=6, steps=14),
+        train=TrainConfig(method="full", learning_rate=3e-4, steps=250),
+        synthesis=SynthesisConfig(images_per_prompt=6, steps=14, guidance_scale=3.0),
     )
 
 
