@@ -22,7 +22,7 @@ run: $(READY)  ## the main job: the quickstart on the shipped subject
 	$(BIN)/aelif run quickstart
 
 test: $(READY)  ## all tests: unit, component, pipeline, end to end
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
