@@ -20,9 +20,16 @@ def quickstart() -> RunConfig:
             instance_prompt="a photo of sks backpack",
             class_prompt="a photo of a backpack",
         ),
-        prompts=PromptConfig(severities=(0.1,), draws=1),
-        train=TrainConfig(method="full", learning_rate=3e-4, steps=250),
-        synthesis=SynthesisConfig(images_per_prompt=6, steps=14, guidance_scale=3.0),
+        prompts=PromptConfig(
+            templates=(
+                "a photo of {subject}",
+                "a picture of {subject}",
+                "an image of {subject}",
+                "a close-up photo of {subject}",
+            )
+        ),
+        train=TrainConfig(method="full", learning_rate=5e-4, steps=350),
+        synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
     )
 
 

@@ -7,6 +7,7 @@ a difference or ratio of two such arrays is again one, with variants compared dr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,31 @@ def draw_weights(count: int, resamples: int, purpose: str) -> np.ndarray:
     generator = numpy_generator(_SEED, f"score/bootstrap/{purpose}")
     counts = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.concatenate([np.ones((1, count)), counts]) / count
+
+
+def draw_clustered_weights(clusters_P: Sequence[int], num_clusters: int, resamples: int) -> np.ndarray:
+    """Return (R + 1, P) weights of prompts when clean prompts are resampled with all that was made of them.
+
+    A clean prompt and its perturbed versions share wording and initial noise, so they are no
+    independent draws: clean prompts are drawn with replacement (the same draws for every group of
+    prompts, which pairs clean with perturbed ones), then the prompts within each (two-stage
+    cluster bootstrap: Davison and Hinkley, 1997, section 3.8). Rows sum to 1, or are NaN where no
+    prompt of the group was drawn.
+
+    Args:
+        clusters_P: the clean prompt of each prompt, as a number from 0.
+        num_clusters: clean prompts in all.
+        resamples: R.
+    """
+    members = np.asarray(clusters_P)
+    weights_RP = np.empty((resamples + 1, len(members)))
+    drawn_RC = draw_weights(num_clusters, resamples, "clean prompts") * num_clusters
+    for cluster in np.unique(members):
+        columns = np.flatnonzero(members == cluster)
+        inner = draw_weights(len(columns), resamples, f"clean prompt {cluster}") * len(columns)
+        weights_RP[:, columns] = drawn_RC[:, [cluster]] * inner
+    total_R1 = weights_RP.sum(axis=1, keepdims=True)
+    return np.divide(weights_RP, total_R1, out=np.full_like(weights_RP, np.nan), where=total_R1 > 0)
 
 
 def resample_mean(values_SP: np.ndarray, seed_weights_RS: np.ndarray, prompt_weights_RP: np.ndarray) -> np.ndarray:

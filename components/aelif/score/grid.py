@@ -18,9 +18,11 @@ class ScoreGrid:
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     prompts: tuple[Mapping[str, Any], ...]
-    """Per column, a row of the table: prompt_id, prompt, prompt_set, family, severity."""
+    """Per column, a row of the table: prompt_id, clean_id, prompt, prompt_set, family, severity."""
     groups: Mapping[str, list[int]]
     """Columns of "clean", of "perturbed", and of each family."""
+    clusters: tuple[int, ...]
+    """Per column, the number of its clean prompt, from 0."""
     values: Mapping[str, np.ndarray]
     """Metric → (V, S, P) float64; NaN where undefined."""
     num_images: int
@@ -38,6 +40,7 @@ def read_grid(rows: Sequence[Mapping[str, Any]]) -> ScoreGrid:
     seeds = tuple(sorted({row["seed"] for row in rows}))
     by_id = {row["prompt_id"]: row for row in rows}
     prompts = tuple(by_id[prompt_id] for prompt_id in sorted(by_id))
+    clean_ids = sorted({prompt["clean_id"] for prompt in prompts})
     column = {row["prompt_id"]: index for index, row in enumerate(prompts)}
     values = {metric: np.full((len(variants), len(seeds), len(prompts)), np.nan) for metric in METRICS}
     for row in rows:
@@ -53,6 +56,7 @@ def read_grid(rows: Sequence[Mapping[str, Any]]) -> ScoreGrid:
         seeds=seeds,
         prompts=prompts,
         groups=_groups(prompts),
+        clusters=tuple(clean_ids.index(prompt["clean_id"]) for prompt in prompts),
         values=values,
         num_images=_only_number_of_images(rows),
     )

@@ -21,6 +21,7 @@ from aelif.score.bootstrap import (
     UNDEFINED,
     Distances,
     Interval,
+    draw_clustered_weights,
     draw_weights,
     improvement_excess,
     improvement_plain,
@@ -101,8 +102,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Return `summary.json` without verdict, timings, versions and digests.
 
-    Training seeds, clean prompts and perturbed prompts are resampled with replacement,
-    independently of one another, with the same draws for every variant.
+    Training seeds and clean prompts, each with its perturbed versions, are resampled with
+    replacement, with the same draws for every variant and for clean and perturbed prompts.
 
     Args:
         rows: rows of `scores.parquet` of all trials.
@@ -192,7 +193,12 @@ class Comparison:
         """Return the resampled mean over a group of prompts, or over the seeds alone for one prompt's column."""
         columns = [prompts] if isinstance(prompts, int) else self._grid.groups[prompts]
         values_SP = self._grid.values[metric][self._grid.variants.index(variant)][:, columns]
-        return resample_mean(values_SP, self._draw(len(values_SP), "seeds"), self._draw(len(columns), str(prompts)))
+        clusters, resamples = self._grid.clusters, self._config.resamples
+        if isinstance(prompts, int):
+            weights_RP = np.ones((resamples + 1, 1))
+        else:
+            weights_RP = draw_clustered_weights([clusters[c] for c in columns], max(clusters) + 1, resamples)
+        return resample_mean(values_SP, self._draw(len(values_SP), "seeds"), weights_RP)
 
     def _draw(self, count: int, purpose: str) -> np.ndarray:
         return draw_weights(count, self._config.resamples, purpose)

@@ -1,4 +1,4 @@
-"""Images of prompts, from latents that depend on (seed, prompt, image) alone.
+"""Images of prompts, from latents that depend on (seed, clean prompt, image) alone.
 
 A batch never mixes prompts: what is computed beside an image cannot change its last bits, so
 that any sharding gives the same files. Shape legend as in `aelif.models.adapter`.
@@ -39,7 +39,7 @@ def generate_images(
     Args:
         base: diffusers folder of the base model.
         model: folder that training wrote; None: the base model itself.
-        prompts: rows with ``prompt_id`` and ``prompt`` (`aelif.artifacts.prompt_schema`).
+        prompts: rows with ``prompt_id``, ``clean_id`` and ``prompt`` (`aelif.artifacts.prompt_schema`).
         output: the image folder to write: PNG files and `metadata.jsonl`.
         config: steps, guidance, seed, images per prompt; at most `batch_size` images at once.
         shard: which part of the prompts, `prompt_id` modulo `num_shards`.
@@ -78,11 +78,14 @@ def _generate_prompt(
     config: SynthesisConfig,
     image_size: int,
 ) -> list[ImageRecord]:
-    """Write the images of one prompt into `folder`, in batches of their own, and return their records."""
-    records, prompt_id = [], row["prompt_id"]
+    """Write the images of one prompt into `folder`, in batches of their own, and return their records.
+
+    A perturbed prompt starts from the noise of its clean prompt: what differs is the error's doing.
+    """
+    records, prompt_id, origin = [], row["prompt_id"], row.get("clean_id", row["prompt_id"])
     for first in range(0, config.images_per_prompt, config.batch_size):
         indices = range(first, min(first + config.batch_size, config.images_per_prompt))
-        generators = [torch_generator(config.seed, "synthesize/latents", prompt_id, index) for index in indices]
+        generators = [torch_generator(config.seed, "synthesize/latents", origin, index) for index in indices]
         pixels = sample(adapter, condition, generators, config=config, image_size=image_size)
         for index, image in zip(indices, pixels, strict=True):
             name = f"{prompt_id:05d}-{index:04d}.png"

@@ -9,7 +9,7 @@ from tests.unit.score.examples import PROMPTS, score_rows
 
 from aelif.config import ScoreConfig
 from aelif.randomness import numpy_generator
-from aelif.score.bootstrap import draw_weights, resample_mean, to_interval
+from aelif.score.bootstrap import draw_clustered_weights, draw_weights, resample_mean, to_interval
 from aelif.score.summary import summarize, variant_names
 
 CONFIG = ScoreConfig(resamples=500)
@@ -158,6 +158,32 @@ def test_weights_are_means_of_draws_with_replacement():
     np.testing.assert_allclose(weights.mean(axis=0), 0.25, atol=0.01)
     np.testing.assert_array_equal(weights, draw_weights(4, 3000, "test"))
     assert not np.array_equal(weights, draw_weights(4, 3000, "another"))
+
+
+def test_clustered_weights_pair_a_clean_prompt_with_what_was_made_of_it():
+    clean = draw_clustered_weights([0, 1, 2], 3, 2000)
+    perturbed = draw_clustered_weights([0, 0, 1, 1, 2, 2], 3, 2000)
+    for weights in (clean, perturbed):
+        np.testing.assert_allclose(weights.sum(axis=1), 1)
+        np.testing.assert_allclose(weights[0], 1 / weights.shape[1])
+    np.testing.assert_allclose(perturbed.reshape(-1, 3, 2).sum(axis=2), clean, atol=1e-12)
+    assert len(np.unique(perturbed[:, 0] / np.maximum(clean[:, 0], 1e-9))) > 2, "prompts within a cluster are drawn too"
+
+
+def test_clusters_that_were_not_drawn_leave_a_group_undefined():
+    weights = draw_clustered_weights([1], 3, 2000)
+    assert np.isnan(weights).any()
+    np.testing.assert_allclose(weights[np.isfinite(weights)], 1)
+
+
+def test_pairing_removes_what_clean_prompts_have_in_common():
+    """Prompts differ much, the damage is the same for each: its interval must be narrow."""
+    level = {0: 0.5, 1: 0.9}
+    rows = score_rows(lambda variant, seed, prompt: level[prompt["clean_id"]] + 0.1 * (prompt["prompt_id"] > 1))
+    damage = summary_of(rows)["variants"]["baseline"]["excess_damage"]
+    clean = summary_of(rows)["variants"]["baseline"]["clean"]
+    assert clean["high"] - clean["low"] == pytest.approx(0.4)
+    assert damage["high"] - damage["low"] < 0.1
 
 
 def test_interval_of_a_mean_agrees_with_scipy():
