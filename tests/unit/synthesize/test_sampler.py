@@ -148,3 +148,10 @@ def test_is_blank():
     assert is_blank(torch.full((8, 8, 3), 255, dtype=torch.uint8))
     noise = torch.randint(0, 255, (8, 8, 3), generator=torch_generator(0, "x"))
     assert not is_blank(noise.to(torch.uint8))
+
+
+def test_a_perturbed_prompt_starts_from_the_noise_of_its_clean_prompt(base: Path, tmp_path: Path):
+    rows = [{"prompt_id": index, "clean_id": clean, "prompt": TEXTS[0]} for index, clean in enumerate([0, 1, 0])]
+    files = generate(base, None, tmp_path / "images", prompts=rows)
+    assert files["00002-0001.png"] == files["00000-0001.png"]
+    assert files["00001-0001.png"] != files["00000-0001.png"]
