@@ -17,15 +17,18 @@ def pipeline_arguments(config: RunConfig, output: Path, *, command: str) -> dict
         output: results go there; the tracking store lies beside it, shared by all runs.
         command: what the user typed; the report says it.
     """
+    from aelif.models.resolve import model_kind
     from aelif.storage import fingerprint
 
     output = output.resolve()
     plain = to_dict(config)
     version, photos = code_version(), fingerprint(config.data.instance_images)
+    is_mutable = model_kind(config.base_model) in ("local", "s3")
     return {
         "data": plain["data"],
         "fingerprint": photos,
         "base_model": config.base_model,
+        "base_fingerprint": fingerprint(config.base_model) if is_mutable else "",
         "trials": [str(trial) for trial in config.trials],
         "prompts": plain["prompts"],
         "train": plain["train"],

@@ -110,6 +110,7 @@ def robustness(
     num_shards: int,
     code_version: str,
     seed: int = 0,
+    base_fingerprint: str = "",
     checkpoint_root: str = "",
 ) -> None:
     """The whole graph."""
@@ -121,7 +122,9 @@ def robustness(
         )
         opened.set_caching_options(False)
         photos = prepare_data(data=data, fingerprint=fingerprint, code_version=code_version).after(opened)
-        base = resolve_model(base_model=base_model, code_version=code_version).after(opened)
+        base = resolve_model(base_model=base_model, base_fingerprint=base_fingerprint, code_version=code_version).after(
+            opened
+        )
         table = perturb_prompts(data=data, prompts=prompts, seed=seed, code_version=code_version).after(opened)
         class_images = synthesize_class_images(
             base=base.outputs["model"],

@@ -6,11 +6,13 @@ from aelif import images
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
-def resolve_model(base_model: str, model: dsl.Output[dsl.Model], code_version: str) -> None:
+def resolve_model(base_model: str, base_fingerprint: str, model: dsl.Output[dsl.Model], code_version: str) -> None:
     """Bring the base model here, safetensors only, and check that it is whole.
 
     Args:
         base_model: ``builtin:…``, ``org/name@commit``, ``s3://…``, a local folder, or ``models:/name@alias``.
+        base_fingerprint: digest of a model that may change under its name (folder, ``s3://``), else "";
+            part of the cache key.
         model: diffusers folder with `source.json`.
         code_version: part of the cache key.
     """
