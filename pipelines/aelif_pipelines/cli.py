@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,6 +102,7 @@ def _run(settings: Any, output: Path, *, caching: bool) -> None:
 
     place, command = Workplace(output=output), shlex.join(["aelif", *sys.argv[1:]])
     print_plan(console, settings, output)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop is as clean as Ctrl-C
     try:
         summary = run_locally(settings, place, console=console, command=command, caching=caching)
     except KeyboardInterrupt:

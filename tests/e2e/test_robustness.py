@@ -126,7 +126,10 @@ def test_an_interrupted_run_stops_cleanly_and_goes_on_from_its_checkpoint(tmp_pa
     output = tmp_path / "smoke"
     flags = ["smoke", "--output", str(output), "--variants", "baseline", "--set", "train.steps=60",
              "--set", "train.checkpoint_every=5"]  # fmt: skip
-    process = subprocess.Popen(command("run", *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command("run", *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 180
     tail, trained = EventTail(output / "work" / "events.jsonl"), 0
     while trained < 12 and time.monotonic() < deadline and process.poll() is None:
