@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -186,8 +185,3 @@ def _cause(events: list[dict[str, Any]], place: Workplace) -> str:
             return f"{name}: {event['error']}\nLog: {place.log}"
     lines = [line for line in place.log.read_text(errors="replace").splitlines() if "Error" in line]
     return f"{lines[-1].strip() if lines else 'the pipeline failed before its first step'}\nLog: {place.log}"
-
-
-def read_events(place: Workplace) -> list[dict[str, Any]]:
-    """Return all events of the last run."""
-    return [json.loads(line) for line in place.events.read_text().splitlines()]

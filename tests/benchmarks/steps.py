@@ -41,6 +41,13 @@ def fastest(code: str, repeats: int) -> float:
     return min(times)
 
 
+def print_seconds(console: Console, title: str, seconds: dict[str, float]) -> None:
+    table = Table("", "seconds", title=title, title_justify="left")
+    for name, value in seconds.items():
+        table.add_row(name, f"{value:.2f}")
+    console.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", nargs="?", default="quickstart", choices=list(RECIPES))
@@ -55,12 +62,8 @@ def main() -> None:
         first = run_locally(recipe(arguments.recipe), place, console=console)["timings"]
         again = run_locally(recipe(arguments.recipe), place, console=console)["timings"]
 
-    table = Table(title=f"{arguments.recipe}: seconds of own work, and of imports")
-    for heading in ("step", "own work, all tasks", "import, each task"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
-    for step, seconds in imports.items():
-        table.add_row(step, f"{first['steps_s'].get(step, 0):.1f}", f"{seconds:.2f}")
-    console.print(table)
+    print_seconds(console, "imports of each component, in a fresh interpreter", imports)
+    print_seconds(console, f"{arguments.recipe}: own work of each step, all its tasks", first["steps_s"])
     share = first["orchestration_s"] / first["total_s"]
     console.print(f"whole run {first['total_s']:.0f} s, orchestration {share:.1%}; again {again['total_s']:.0f} s")
 
