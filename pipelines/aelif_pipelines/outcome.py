@@ -25,8 +25,9 @@ def print_plan(console: Console, config: RunConfig, output: Path) -> None:
 def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> None:
     """Print verdict, table of distances and where to look next."""
     table = Table(title="Wasserstein distance to the photos (95 % interval); lower is better", title_justify="left")
-    for heading in ("variant", "clean prompts", "perturbed prompts", "improvement", "of the damage undone"):
-        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    table.add_column("variant", no_wrap=True)
+    for heading in ("clean prompts", "perturbed prompts", "improvement", "of the damage undone"):
+        table.add_column(heading, justify="right")
     for name, scores in summary["variants"].items():
         table.add_row(
             f"[bold]{name}[/]" if name == summary["verdict"]["champion"] else name,

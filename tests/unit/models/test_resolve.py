@@ -259,6 +259,6 @@ def test_the_component_writes_the_model_and_its_lineage(model, tmp_path, monkeyp
     with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
         for name in files(model):
             archive.write(model / name, name)
-    component.python_func(base_model=str(tmp_path / "model.zip"), model=output, code_version="c")
+    component.python_func(base_model=str(tmp_path / "model.zip"), base_fingerprint="", model=output, code_version="c")
     assert output.metadata["family"] == "sdxl"
     assert output.metadata["digest"] == read_json(tmp_path / "step" / "model" / "source.json")["digest"]
