@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +25,8 @@ def print_plan(console: Console, config: RunConfig, output: Path) -> None:
 
 def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> None:
     """Print verdict, table of distances and where to look next."""
-    table = Table(title="Wasserstein distance to the photos (95 % interval); lower is better", title_justify="left")
+    title = "Wasserstein distance to the photos (95 % interval); lower is better"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
     for heading in ("clean prompts", "perturbed prompts", "improvement", "of the damage undone"):
         table.add_column(heading, justify="right")
@@ -68,7 +70,7 @@ def _distance(interval: dict[str, float | None] | None) -> str:
         return "–"
     if interval["low"] is None:
         return f"{interval['value']:.3f}"
-    return f"{interval['value']:.3f} [dim]({interval['low']:.3f}–{interval['high']:.3f})[/]"
+    return f"{interval['value']:.3f}\n[dim]{interval['low']:.3f}–{interval['high']:.3f}[/]"
 
 
 def _share(interval: dict[str, float | None] | None) -> str:
@@ -76,4 +78,4 @@ def _share(interval: dict[str, float | None] | None) -> str:
         return "–"
     if interval["low"] is None:
         return f"{interval['value']:+.1%}"
-    return f"{interval['value']:+.1%} [dim]({interval['low']:+.1%} to {interval['high']:+.1%})[/]"
+    return f"{interval['value']:+.1%}\n[dim]{interval['low']:+.1%}…{interval['high']:+.1%}[/]"
