@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-KNOWN_PIPELINES = {"StableDiffusionXLPipeline": "sdxl"}
+from aelif.models.adapter import FAMILIES
+
+KNOWN_PIPELINES = {pipeline: module.rpartition(".")[2] for pipeline, (module, _) in FAMILIES.items()}
 """Class in `model_index.json` → family of the adapter that trains it."""
 
 _UNSAFE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")

@@ -34,6 +34,7 @@ from aelif.registry.runs import (
 from aelif.registry.store import PATIENCE_S, TrackingError, database_file, run_with_store
 
 EndState = Literal["FINISHED", "FAILED", "KILLED"]
+_END_STATES: dict[str, EndState] = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
 
 
 def open_parent(
@@ -117,9 +118,7 @@ def close_by_status(
 
     def action(client: MlflowClient, config: TrackingConfig) -> None:
         run = parent_run(client, config, run_key)
-        end: EndState = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}.get(  # type: ignore[assignment]
-            state, "FINISHED" if "gate.verdict" in run.data.tags else "FAILED"
-        )
+        end = _END_STATES.get(state, "FINISHED" if "gate.verdict" in run.data.tags else "FAILED")
         cause = "" if end == "FINISHED" else reported_failure() or message or f"the pipeline ended in state {state}"
         _end(client, run, run_key, state=end, cause=cause)
 
