@@ -17,12 +17,14 @@ def pipeline_arguments(config: RunConfig, output: Path, *, command: str) -> dict
         output: results go there; the tracking store lies beside it, shared by all runs.
         command: what the user typed; the report says it.
     """
+    from aelif.artifacts import digest_of
     from aelif.models.resolve import model_kind
     from aelif.storage import fingerprint
 
     output = output.resolve()
     plain = to_dict(config)
-    version, photos = code_version(), fingerprint(config.data.instance_images)
+    version = code_version()
+    photos = digest_of([fingerprint(subject.instance_images) for subject in config.data.subjects])
     is_mutable = model_kind(config.base_model) in ("local", "s3")
     return {
         "data": plain["data"],

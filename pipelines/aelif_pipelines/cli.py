@@ -30,24 +30,34 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="Recipe to start from: quickstart, smoke.")] = "quickstart",
+    recipe: Annotated[
+        str,
+        typer.Argument(help="Recipe to start from; 'aelif recipes' lists them."),
+    ] = "quickstart",
     instance_images: Annotated[str | None, typer.Option(help="Photos of the subject: folder, archive, s3://….")] = None,
     instance_prompt: Annotated[
         str | None, typer.Option(help='Prompt with a rare identifier: "a photo of sks backpack".')
     ] = None,
     class_prompt: Annotated[str | None, typer.Option(help='The same without it: "a photo of a backpack".')] = None,
     base_model: Annotated[
-        str | None, typer.Option(help="builtin:miniature-sdxl, hub id@revision, s3://…, folder, models:/name@alias.")
+        str | None,
+        typer.Option(
+            help="builtin:miniature-sdxl, builtin:miniature-sd3, hub id@revision, s3://…, folder, models:/name@alias."
+        ),
     ] = None,
     variants: Annotated[
-        str | None, typer.Option(help="Comma-separated: baseline,aelif_mask:0.3,aelif_noise_conv:0.3 (NAME:MAGNITUDE).")
+        str | None,
+        typer.Option(
+            help="Comma-separated NAME:MAGNITUDE, + combines: baseline,aelif_mask:0.3,cep:1+aelif_mask:0.1-0.5."
+        ),
     ] = None,
     images_per_prompt: Annotated[int | None, typer.Option(help="Images per prompt and trial.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of training seeds per variant.")] = None,
     families: Annotated[str | None, typer.Option(help="Perturbation families, comma-separated.")] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML or TOML file with settings.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="Any setting: --set train.steps=400 --set train.rank=32.")
+        list[str] | None,
+        typer.Option("--set", "-s", help="Any setting: --set train.steps=400 --set train.lora.rank=32."),
     ] = None,
     output: Output = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run every step again instead of reusing results.")] = False,
@@ -135,6 +145,35 @@ def compile_(
         warnings.simplefilter("ignore")
         Compiler().compile(robustness, str(output))
     console.print(f"Wrote {output}. Upload it in the Kubeflow Pipelines page, or with the kfp client.")
+
+
+@app.command()
+def recipes(debug: Debug = False) -> None:
+    """List the ready-made runs.
+
+    Example: aelif recipes
+    """
+    from aelif_pipelines.outcome import print_pairs
+    from aelif_pipelines.recipes import RECIPES
+
+    print_pairs(console, {name: (make.__doc__ or "").strip() for name, make in RECIPES.items()})
+
+
+@app.command()
+def augmentations(debug: Debug = False) -> None:
+    """List the augmentations of prompt embeddings, and what their magnitudes mean.
+
+    Magnitudes are constant (aelif_mask:0.3), drawn per sample (aelif_mask:0.1-0.5), or grow in
+    training (aelif_mask:0to0.3); + applies several one after another.
+
+    Example: aelif augmentations
+    """
+    from aelif.config import AUGMENTATIONS
+    from aelif_pipelines.outcome import print_pairs
+
+    rows = {"baseline": "clean prompt embeddings"}
+    rows.update({f"{name}:{scale.default:g}": scale.meaning for name, scale in AUGMENTATIONS.items()})
+    print_pairs(console, rows)
 
 
 @app.command()

@@ -65,6 +65,16 @@ def print_perturbed(console: Console, prompt: str, rows: list[dict[str, Any]]) -
     console.print(table)
 
 
+def print_pairs(console: Console, rows: dict[str, str]) -> None:
+    """Print names and what they mean."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, meaning in rows.items():
+        table.add_row(escape(name), escape(meaning))
+    console.print(table, highlight=False)
+
+
 def _distance(interval: dict[str, float | None] | None) -> str:
     if interval is None or interval["value"] is None:
         return "–"

@@ -6,31 +6,52 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from aelif.config import DataConfig, PromptConfig, RunConfig, SynthesisConfig, TrainConfig, nearest
+from aelif.config import (
+    DataConfig,
+    GateConfig,
+    LoraConfig,
+    OptimizerConfig,
+    PromptConfig,
+    RunConfig,
+    ScoreConfig,
+    SynthesisConfig,
+    TrainConfig,
+    nearest,
+)
 
 EXAMPLES = Path(__file__).parent / "examples"
 """Subjects that come with the package."""
 
+_BACKPACK = DataConfig(
+    instance_images=str(EXAMPLES / "backpack"),
+    instance_prompt="a photo of sks backpack",
+    class_prompt="a photo of a backpack",
+)
+_PROMPTS = PromptConfig(
+    templates=(
+        "a photo of {subject}",
+        "a picture of {subject}",
+        "an image of {subject}",
+        "a close-up photo of {subject}",
+    )
+)
+
+# ── Miniatures: two CPU cores, minutes ─────────────────────────────────────────────────────────
+
 
 def quickstart() -> RunConfig:
-    """The shipped backpack on the miniature: baseline and both AELIF augmentations, in minutes on two cores."""
+    """The shipped backpack on the miniature SDXL: baseline and both AELIF augmentations, in minutes on two cores."""
     return RunConfig(
-        data=DataConfig(
-            instance_images=str(EXAMPLES / "backpack"),
-            instance_prompt="a photo of sks backpack",
-            class_prompt="a photo of a backpack",
-        ),
-        prompts=PromptConfig(
-            templates=(
-                "a photo of {subject}",
-                "a picture of {subject}",
-                "an image of {subject}",
-                "a close-up photo of {subject}",
-            )
-        ),
-        train=TrainConfig(method="full", learning_rate=5e-4, steps=350),
+        data=_BACKPACK,
+        prompts=_PROMPTS,
+        train=TrainConfig(method="full", steps=350, optimizer=OptimizerConfig(learning_rate=5e-4)),
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
     )
+
+
+def quickstart_sd3() -> RunConfig:
+    """The same on the miniature SD3."""
+    return _on_sd3(quickstart())
 
 
 def smoke() -> RunConfig:
@@ -47,7 +68,92 @@ def smoke() -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {"quickstart": quickstart, "smoke": smoke}
+def smoke_sd3() -> RunConfig:
+    """The same on the miniature SD3, by LoRA."""
+    config = _on_sd3(smoke())
+    return replace(config, train=replace(config.train, method="lora"))
+
+
+def _on_sd3(config: RunConfig) -> RunConfig:
+    """Return the run on the miniature SD3, whose absent T5 stands for 16 tokens."""
+    return replace(
+        config,
+        base_model="builtin:miniature-sd3",
+        data=replace(config.data, max_sequence_length=16),
+        gate=replace(config.gate, model_name="aelif-miniature-sd3"),
+    )
+
+
+# ── Full-size models: one GPU; give your own photos with --instance-images ─────────────────────
+
+
+def sd15() -> RunConfig:
+    """Stable Diffusion 1.5 by LoRA at 512 px."""
+    return _full_size(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5@451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        image_size=512, guidance_scale=7.5, name="aelif-sd15",
+    )  # fmt: skip
+
+
+def sdxl() -> RunConfig:
+    """SDXL by LoRA at 1024 px."""
+    return _full_size(
+        "stabilityai/stable-diffusion-xl-base-1.0@462165984030d82259a11f4367a4eed129e94a7b",
+        image_size=1024, guidance_scale=5.0, name="aelif-sdxl",
+    )  # fmt: skip
+
+
+def sd3() -> RunConfig:
+    """Stable Diffusion 3 medium by LoRA at 1024 px; the model is gated: accept its terms and set HF_TOKEN."""
+    return _full_size(
+        "stabilityai/stable-diffusion-3-medium-diffusers@ea42f8cef0f178587cf766dc8129abd379c90671",
+        image_size=1024, guidance_scale=7.0, name="aelif-sd3",
+    )  # fmt: skip
+
+
+def flux() -> RunConfig:
+    """FLUX.1-dev by LoRA at 1024 px, with gradient checkpointing; gated like SD3."""
+    config = _full_size(
+        "black-forest-labs/FLUX.1-dev@3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+        image_size=1024, guidance_scale=3.5, name="aelif-flux",
+    )  # fmt: skip
+    return replace(
+        config,
+        data=replace(config.data, max_sequence_length=512),
+        train=replace(config.train, gradient_checkpointing=True),
+    )
+
+
+def _full_size(base_model: str, *, image_size: int, guidance_scale: float, name: str) -> RunConfig:
+    """Return the settings that full-size models share."""
+    return RunConfig(
+        base_model=base_model,
+        data=replace(_BACKPACK, image_size=image_size),
+        prompts=_PROMPTS,
+        train=TrainConfig(
+            steps=800,
+            batch_size=1,
+            gradient_accumulation=2,
+            class_images=100,
+            lora=LoraConfig(rank=16, alpha=16.0),
+            optimizer=OptimizerConfig(learning_rate=1e-4),
+        ),
+        synthesis=SynthesisConfig(images_per_prompt=8, steps=28, guidance_scale=guidance_scale, batch_size=4),
+        score=ScoreConfig(scorer="ViT-L-14/openai"),
+        gate=GateConfig(model_name=name, min_prompt_alignment=0.15),
+    )
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "quickstart": quickstart,
+    "quickstart-sd3": quickstart_sd3,
+    "smoke": smoke,
+    "smoke-sd3": smoke_sd3,
+    "sd15": sd15,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+}
 
 
 def recipe(name: str) -> RunConfig:

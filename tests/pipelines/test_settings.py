@@ -21,19 +21,19 @@ def test_every_recipe_ships_its_photos(name: str):
 
 def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):
     file = tmp_path / "run.yaml"
-    file.write_text("train: {steps: 7, rank: 3}\nvariants: [baseline, 'aelif_mask:0.5']\n")
+    file.write_text("train: {steps: 7, lora: {rank: 3}}\nvariants: [baseline, 'aelif_mask:0.5']\n")
     config = load_config("quickstart", file=file, changes={"train.steps": 9})
-    assert (config.train.steps, config.train.rank) == (9, 3)
+    assert (config.train.steps, config.train.lora.rank) == (9, 3)
     assert [str(variant) for variant in config.variants] == ["baseline", "aelif_mask:0.5"]
     assert config.synthesis == recipe("quickstart").synthesis
 
 
 def test_toml_reads_like_yaml(tmp_path: Path):
     file = tmp_path / "run.toml"
-    file.write_text("seeds = [4]\n[train]\nlearning_rate = 1e-3\n")
+    file.write_text("seeds = [4]\n[train.optimizer]\nlearning_rate = 1e-3\n")
     config = load_config("quickstart", file=file)
     assert config.seeds == (4,)
-    assert config.train.learning_rate == 1e-3
+    assert config.train.optimizer.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,12 @@ def test_toml_reads_like_yaml(tmp_path: Path):
         ("train: {steps: 1.5}", "train.steps = 1.5: give a whole number"),
         ("train: {steps: 0}", "steps = 0: give at least 1"),
         ("variants: [aelif_mask]", "add 'baseline'"),
-        ("variants: [baseline, aelif_mask:1.5]", "between 0 and 1"),
+        ("train: {lora: {rank: 0}}", "rank = 0: give at least 1"),
+        ("train: {rank: 4}", "train.rank: no such setting"),
+        ("data: {image_size: 60}", "image_size = 60: give a multiple of 8"),
+        ("variants: [baseline, aelif_mask:1.5]", "from 0 to 1"),
+        ("variants: [baseline, aelif_mask:0.5-0.2]", "write the smaller number first: 0.2-0.5"),
+        ("variants: [baseline, aelif_mask:much]", "no number"),
         ("variants: [baseline, aelif_msk:0.3]", "did you mean 'aelif_mask'"),
         ("prompts: {families: [keybord]}", "did you mean 'keyboard'"),
         ("data: {instance_prompt: ' '}", "the prompt is empty"),

@@ -1,73 +1,141 @@
-"""Apply a variant's augmentation to text conditions, between text encoder and denoiser."""
+"""Apply a variant's augmentations to text conditions, between text encoder and denoiser.
+
+Shape legend: B rows, L token positions, P width of the pooled embedding.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
-from aelif.augment.aelif import aelif_mask, aelif_noise_conv
-from aelif.config import AUGMENTATIONS, TrainConfig, Variant, nearest
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
+from aelif.augment.aelif import aelif_mask, aelif_noise_conv, draw_positions
+from aelif.augment.baselines import caption_dropout, cep, neftune, string_augmentation
+from aelif.augment.draws import draw_magnitudes, draw_uniform
+from aelif.augment.interface import Augmentation, Draw, TextPool
+from aelif.config import AugmentationConfig, Term, Variant
+from aelif.models.condition import TextCondition
+from aelif.randomness import torch_generator
 
-    from aelif.models.adapter import TextCondition
+Operator = Callable[..., Tensor]
+"""From embeddings, `magnitude_B`, `eligible_BL` and `generators` to embeddings."""
 
 
 def augment(
     condition: TextCondition,
     *,
     variant: Variant,
-    config: TrainConfig,
-    generator: Generator,
-    pooled_generator: Generator,
+    config: AugmentationConfig,
+    seed: int,
+    step: int,
+    slots: Sequence[int],
+    done: float,
+    pool: TextPool,
 ) -> TextCondition:
-    """Return the condition with its embeddings augmented as the variant says; the baseline's is the same.
+    """Return the condition as the variant's terms leave it, one after another; the baseline's is the same object.
 
-    With `config.augment_pooled` the pooled embedding is treated as one more token: each sample's
-    is hit with probability `magnitude`, whole (zeroed, or multiplied by noise). It has a generator
-    of its own, so that switching it on does not change what the tokens suffer.
+    Each term draws numbers of its own, so that adding one does not change what the others do. Caption
+    dropout comes last wherever it is written: the unconditional embedding is never augmented.
 
     Args:
         condition: B prompts.
-        variant: the augmentation and its magnitude.
+        variant: the augmentations and their magnitudes.
         config: eligible tokens, noise, and whether the pooled embedding is augmented.
-        generator: draws positions and noise of the tokens.
-        pooled_generator: the same for the pooled embedding.
-
-    Raises:
-        ValueError: if the augmentation is unknown.
+        seed: the run's seed.
+        step: optimizer step.
+        slots: each row's number within the step's whole batch, over passes and devices.
+        done: share of the training that is over, in [0, 1).
+        pool: other conditions of the same B rows.
     """
-    if variant.augmentation == "baseline":
-        return condition
-    eligible_BL = condition.eligible_positions(config.eligible)
-    embeds_BLD = _apply(condition.prompt_embeds, eligible_BL, variant.magnitude, variant, config, generator)
+    assert len(slots) == len(condition.prompt_embeds)
+    keys = [0] * len(slots) if config.same_draw else slots
+    for index, term in _in_order(variant.terms):
+        purpose = f"train/augment/{index}/{term.augmentation}"
+        draw = Draw(
+            magnitudes=draw_magnitudes(term.magnitude, seed=seed, purpose=purpose, step=step, slots=keys, done=done),
+            generators=[torch_generator(seed, purpose, step, key) for key in keys],
+            config=config,
+            pool=pool,
+        )
+        condition = FUNCTIONS[term.augmentation](condition, draw)
+    return condition
+
+
+def _in_order(terms: Sequence[Term]) -> Iterable[tuple[int, Term]]:
+    """Return the terms with their numbers as written, caption dropout last."""
+    return sorted(enumerate(terms), key=lambda numbered: numbered[1].augmentation == "caption_dropout")
+
+
+def _mask(condition: TextCondition, draw: Draw) -> TextCondition:
+    """Zero tokens, and take them out of attention where the settings say so."""
+    hit_BL = draw_positions(
+        draw.generators, magnitude_B=draw.magnitudes, segments=_segments(condition, draw.config),
+        eligible_BL=condition.eligible_positions(draw.config.eligible),
+    )  # fmt: skip
+    attended_BL = condition.attention_mask
+    if draw.config.mask_attention:
+        attended_BL = ~hit_BL if attended_BL is None else attended_BL & ~hit_BL
+    return replace(
+        condition,
+        prompt_embeds=condition.prompt_embeds.masked_fill(hit_BL.unsqueeze(-1), 0),
+        pooled=_hit_some_pooled(condition.pooled, draw, aelif_mask),
+        attention_mask=attended_BL,
+    )
+
+
+def _noise_conv(condition: TextCondition, draw: Draw) -> TextCondition:
+    """Multiply tokens by noise."""
+    operator = partial(aelif_noise_conv, mean=draw.config.noise_mean, std=draw.config.noise_std)
+    embeds_BLD = operator(
+        condition.prompt_embeds, magnitude_B=draw.magnitudes, segments=_segments(condition, draw.config),
+        eligible_BL=condition.eligible_positions(draw.config.eligible), generators=draw.generators,
+    )  # fmt: skip
+    return replace(condition, prompt_embeds=embeds_BLD, pooled=_hit_some_pooled(condition.pooled, draw, operator))
+
+
+def _additive(operator: Operator, condition: TextCondition, draw: Draw) -> TextCondition:
+    """Add noise to every eligible token, and to the pooled embedding, as one token, where the settings say so."""
+    embeds_BLD = operator(
+        condition.prompt_embeds, magnitude_B=draw.magnitudes, generators=draw.generators,
+        eligible_BL=condition.eligible_positions(draw.config.eligible),
+    )  # fmt: skip
     pooled_BP = condition.pooled
-    if config.augment_pooled and pooled_BP is not None:
-        pooled_BP = _augment_pooled(pooled_BP, variant, config, pooled_generator)
-    return condition.with_embeddings(embeds_BLD, pooled_BP)
+    if draw.config.pooled and pooled_BP is not None:
+        one_B1 = torch.ones(len(pooled_BP), 1, dtype=torch.bool, device=pooled_BP.device)
+        pooled_BP = operator(
+            pooled_BP.unsqueeze(1), magnitude_B=draw.magnitudes, eligible_BL=one_B1, generators=draw.generators
+        ).squeeze(1)
+    return replace(condition, prompt_embeds=embeds_BLD, pooled=pooled_BP)
 
 
-def _augment_pooled(pooled_BP: Tensor, variant: Variant, config: TrainConfig, generator: Generator) -> Tensor:
-    """Return the pooled embeddings (B, P), each hit as a whole with probability `magnitude`."""
-    import torch
+def _hit_some_pooled(pooled_BP: Tensor | None, draw: Draw, operator: Operator) -> Tensor | None:
+    """Return the pooled embeddings, each hit as a whole with its magnitude as probability, if the settings say so.
 
-    hit_B1 = torch.rand(len(pooled_BP), 1, generator=generator).to(pooled_BP.device) < variant.magnitude
-    return _apply(pooled_BP.unsqueeze(1), hit_B1, 1.0, variant, config, generator).squeeze(1)
+    What it draws comes after the tokens' numbers: switching it on does not change what they suffer.
+    """
+    if pooled_BP is None or not draw.config.pooled:
+        return pooled_BP
+    hit_B1 = draw_uniform(draw.generators, 1) < draw.magnitudes.unsqueeze(1)
+    return operator(
+        pooled_BP.unsqueeze(1), magnitude_B=torch.ones_like(draw.magnitudes),
+        eligible_BL=hit_B1.to(pooled_BP.device), generators=draw.generators,
+    ).squeeze(1)  # fmt: skip
 
 
-def _apply(
-    embeds_BLD: Tensor,
-    eligible_BL: Tensor,
-    magnitude: float,
-    variant: Variant,
-    config: TrainConfig,
-    generator: Generator,
-) -> Tensor:
-    if variant.augmentation == "aelif_mask":
-        return aelif_mask(embeds_BLD, magnitude=magnitude, eligible_BL=eligible_BL, generator=generator)
-    if variant.augmentation == "aelif_noise_conv":
-        return aelif_noise_conv(
-            embeds_BLD, magnitude=magnitude, mean=config.noise_mean, std=config.noise_std,
-            eligible_BL=eligible_BL, generator=generator,
-        )  # fmt: skip
-    raise ValueError(f"augmentation = {variant.augmentation!r}: {nearest(variant.augmentation, AUGMENTATIONS)}")
+def _segments(condition: TextCondition, config: AugmentationConfig) -> Sequence[int] | None:
+    """Return the segments of which the share is taken apart, None where it is taken of all tokens together."""
+    return condition.segments if config.segments == "apart" else None
+
+
+FUNCTIONS: dict[str, Augmentation] = {
+    "aelif_mask": _mask,
+    "aelif_noise_conv": _noise_conv,
+    "cep": partial(_additive, cep),
+    "neftune": partial(_additive, neftune),
+    "caption_dropout": caption_dropout,
+    "string_augmentation": string_augmentation,
+}
+"""Name of an augmentation, as in `aelif.config.AUGMENTATIONS`, → what it does to a condition."""

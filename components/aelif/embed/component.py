@@ -42,21 +42,22 @@ def embed_images(
 def embed_photos(
     photos: dsl.Input[dsl.Dataset], score: dict, embeddings: dsl.Output[dsl.Dataset], code_version: str
 ) -> None:
-    """Write the CLIP embeddings of the training photos.
+    """Write the CLIP embeddings of the scored subject's training photos: the reference of all scores.
 
     Apart from `embed_images` because kfp takes no single artifact where a list is declared.
 
     Args:
-        photos: image folder.
+        photos: image folder of all subjects.
         score: section `ScoreConfig`.
         embeddings: folder as `write_embeddings` lays it out.
         code_version: part of the cache key.
     """
-    from aelif.artifacts import write_embeddings
+    from aelif.artifacts import SCORED_SUBJECT, write_embeddings
     from aelif.config import ScoreConfig, from_dict
     from aelif.embed.folders import embed_folders
     from aelif.progress import step_work
 
     with step_work("embed", "photos") as progress:
         config = from_dict(ScoreConfig, score)
-        write_embeddings(embeddings.path, embed_folders([photos.path], config, progress))
+        reference = embed_folders([photos.path], config, progress, subject=SCORED_SUBJECT)
+        write_embeddings(embeddings.path, reference)

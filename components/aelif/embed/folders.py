@@ -12,7 +12,9 @@ from aelif.embed.clip import load_scorer
 from aelif.progress import StepProgress
 
 
-def embed_folders(folders: Sequence[str | Path], config: ScoreConfig, progress: StepProgress) -> Embeddings:
+def embed_folders(
+    folders: Sequence[str | Path], config: ScoreConfig, progress: StepProgress, *, subject: int | None = None
+) -> Embeddings:
     """Return the embeddings of all images and of their texts, ordered by prompt and image number.
 
     The order, and so the result, does not depend on how a trial was cut into shards. All
@@ -22,11 +24,16 @@ def embed_folders(folders: Sequence[str | Path], config: ScoreConfig, progress: 
         folders: image folders; together they hold every image once.
         config: scorer and cache.
         progress: told after every batch.
+        subject: leave out photos of other subjects; None: embed all.
 
     Raises:
         ValueError: if an image occurs twice, there are none, or there is no such scorer.
     """
-    found = [(record, Path(folder) / record.file_name) for folder in folders for record in read_image_records(folder)]
+    found = [
+        (record, Path(folder) / record.file_name)
+        for folder in folders
+        for record in read_image_records(folder, subject=subject)
+    ]
     found.sort(key=lambda item: _position(item[0]))
     for (one, path), (other, twin) in pairwise(found):
         if _position(one) == _position(other):

@@ -1,96 +1,32 @@
-"""What training and synthesis ask of a model family, and the text condition they exchange.
+"""What training and synthesis ask of a model family, and the table of families.
 
-Shape legend: B rows, L token positions, D width of a prompt embedding, P width of the pooled
-embedding; C, H, W channels, height and width of latents or pixels.
+Shape legend: B rows; C, H, W channels, height and width of latents or pixels.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aelif.artifacts import read_json
-from aelif.config import Eligible, nearest
+from aelif.config import LossWeighting, TimeSampling, TrainConfig
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.nn import Parameter
 
+    from aelif.models.condition import TextCondition
+
 Part = Literal["text", "autoencoder", "denoiser"]
-Method = Literal["lora", "full"]
-
-
-class TokenKind(IntEnum):
-    """What stands at a token position."""
-
-    PAD = 0
-    CONTENT = 1
-    BOS = 2
-    EOS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextCondition:
-    """What the text encoders make of B prompts: everything that the denoiser reads of them."""
-
-    prompt_embeds: Tensor
-    """(B, L, D)."""
-    pooled: Tensor | None
-    """(B, P); None in families without a pooled embedding (SD 1.5)."""
-    token_kinds: Tensor
-    """(B, L) int8, values of `TokenKind`."""
-
-    def eligible_positions(self, eligible: Eligible) -> Tensor:
-        """Return which positions augmentation may hit, as booleans of shape (B, L).
-
-        ``all``: every position, BOS and padding included (the paper's literal reading);
-        ``content``: words alone; ``content+eos``: words and the end token.
-        """
-        kinds_BL = self.token_kinds
-        if eligible == "all":
-            return kinds_BL >= 0
-        content_BL = kinds_BL == TokenKind.CONTENT
-        return content_BL | (kinds_BL == TokenKind.EOS) if eligible == "content+eos" else content_BL
-
-    def select(self, rows: Tensor) -> TextCondition:
-        """Return the given rows, in that order; `rows` is an integer tensor and may repeat."""
-        pooled_BP = self.pooled
-        return TextCondition(
-            prompt_embeds=self.prompt_embeds.index_select(0, rows),
-            pooled=None if pooled_BP is None else pooled_BP.index_select(0, rows),
-            token_kinds=self.token_kinds.index_select(0, rows),
-        )
-
-    def with_embeddings(self, prompt_embeds_BLD: Tensor, pooled_BP: Tensor | None) -> TextCondition:
-        """Return the same tokens with other embeddings."""
-        return replace(self, prompt_embeds=prompt_embeds_BLD, pooled=pooled_BP)
-
-
-def concatenate(conditions: Sequence[TextCondition]) -> TextCondition:
-    """Return one condition with the rows of all, in order; all are of one family."""
-    import torch
-
-    pooled = [c.pooled for c in conditions if c.pooled is not None]
-    return TextCondition(
-        prompt_embeds=torch.cat([c.prompt_embeds for c in conditions]),
-        pooled=torch.cat(pooled) if pooled else None,
-        token_kinds=torch.cat([c.token_kinds for c in conditions]),
-    )
 
 
 class Solver(Protocol):
-    """A deterministic sampler, as diffusers' schedulers are."""
+    """A deterministic sampler, as diffusers' schedulers are; starts from noise of unit variance."""
 
     timesteps: Tensor
-    init_noise_sigma: float
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Return the denoiser's input for this step."""
 
     def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool) -> tuple[Tensor, ...]:
         """Return the sample of the next step, first in a tuple."""
@@ -100,14 +36,23 @@ class ModelAdapter(Protocol):
     """One opened base model. Parts are loaded at their first use and freed by `release`.
 
     Latents are in the denoiser's units everywhere: scaled, and shifted where the family does so.
+    Times are in the denoiser's units too: timesteps of diffusion, 1000 σ of flow matching.
     """
 
     family: str
+    objective: Literal["diffusion", "flow"]
+    """What the denoiser learns: noise or velocity of diffusion, or the straight flow from image to noise."""
+    guidance: Literal["classifier_free", "embedded"]
+    """Whether guidance takes an unconditional prediction, or is a number that the denoiser reads (FLUX.1-dev)."""
+    masks_attention: bool
+    """Whether the denoiser heeds `TextCondition.attention_mask`."""
     image_size: int
     """Pixels of the images that the base model was made for."""
+    size_multiple: int
+    """Width and height of images are multiples of this."""
 
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
-        """Return the condition of each prompt, one row each."""
+        """Return the condition of each prompt, one row each; gradients flow where text encoders are trained."""
 
     def null_condition(self, rows: int) -> TextCondition:
         """Return the unconditional rows of classifier-free guidance; never augmented."""
@@ -124,8 +69,12 @@ class ModelAdapter(Protocol):
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """Return (C, h, w) of the latents of a square image."""
 
-    def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `count` training times, shape (count,)."""
+    def draw_times(self, count: int, generator: torch.Generator, *, sampling: TimeSampling) -> Tensor:
+        """Return `count` training times, shape (count,), on the model's device.
+
+        Raises:
+            ValueError: if the family has no such distribution.
+        """
 
     def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor) -> Tensor:
         """Return the latents diffused to each row's time."""
@@ -133,32 +82,53 @@ class ModelAdapter(Protocol):
     def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor) -> Tensor:
         """Return what the denoiser should predict."""
 
-    def loss_weight(self, times_B: Tensor, *, snr_gamma: float | None) -> Tensor:
-        """Return each row's weight in the loss, shape (B,)."""
+    def loss_weight(self, times_B: Tensor, *, weighting: LossWeighting, snr_gamma: float) -> Tensor:
+        """Return each row's weight in the loss, shape (B,).
 
-    def predict(self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, *, image_size: int) -> Tensor:
-        """Return the denoiser's prediction in float32, shape (B, C, h, w)."""
+        Raises:
+            ValueError: if the family has no such weighting.
+        """
 
-    def solver(self, steps: int) -> Solver:
+    def predict(
+        self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, *, guidance_scale: float = 1.0
+    ) -> Tensor:
+        """Return the denoiser's prediction in float32, shape (B, C, h, w).
+
+        Sizes that the denoiser is told are those of the latents. `guidance_scale` is heeded where
+        guidance is embedded alone.
+        """
+
+    def solver(self, steps: int, *, image_size: int) -> Solver:
         """Return a fresh deterministic sampler with that many steps, from the base model's own schedule."""
 
-    def prepare_training(self, *, method: Method, rank: int, seed: int) -> dict[str, Parameter]:
-        """Freeze what is not trained and return what is, by name; LoRA matrices are drawn from `seed`."""
+    def prepare_training(self, config: TrainConfig, *, seed: int) -> dict[str, Parameter]:
+        """Freeze what is not trained and return what is, by name (``unet.…``, ``text_encoder.…``), in float32.
 
-    def save_trained(self, folder: Path, *, method: Method) -> Path:
+        LoRA matrices are drawn from `seed`.
+        """
+
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """Return the modules that hold trained parameters, by their folder's name (``unet``, ``text_encoder``)."""
+
+    def save_trained(self, folder: Path) -> Path:
         """Write the trained weights as stock diffusers reads them and return the safetensors file."""
 
     def load_trained(self, folder: Path) -> None:
-        """Put weights that `save_trained` wrote into the denoiser; LoRA is added onto its weights."""
+        """Put weights that `save_trained` wrote into the model; LoRA is added onto its weights."""
 
     def prepare_sampling(self) -> None:
         """Lay the denoiser's weights out for inference; call it after `load_trained`."""
 
     def release(self, *parts: Part) -> None:
-        """Free parts."""
+        """Free parts, except what is being trained."""
 
 
-FAMILIES = {"StableDiffusionXLPipeline": ("aelif.models.sdxl", "StableDiffusionXL")}
+FAMILIES = {
+    "StableDiffusionPipeline": ("aelif.models.sd", "StableDiffusion"),
+    "StableDiffusionXLPipeline": ("aelif.models.sdxl", "StableDiffusionXL"),
+    "StableDiffusion3Pipeline": ("aelif.models.sd3", "StableDiffusion3"),
+    "FluxPipeline": ("aelif.models.flux", "Flux"),
+}
 """Pipeline class in `model_index.json` → module and class of its adapter."""
 
 
@@ -175,12 +145,18 @@ def import_family(base: Path) -> Any:
         raise ValueError(f"{base}: no model_index.json; give a diffusers folder")
     name: Any = read_json(path).get("_class_name")
     if name not in FAMILIES:
-        raise ValueError(f"{path}: _class_name = {name!r} is not supported; {nearest(str(name), FAMILIES)}")
+        raise ValueError(f"{path}: _class_name = {name!r} is not supported; known: {', '.join(FAMILIES)}")
     module, adapter = FAMILIES[name]
     return getattr(importlib.import_module(module), adapter)
 
 
-def open_model(base: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> ModelAdapter:
+def open_model(
+    base: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    max_sequence_length: int = 256,
+) -> ModelAdapter:
     """Return the adapter for a diffusers folder; loads no weights yet.
 
     Args:
@@ -188,9 +164,12 @@ def open_model(base: Path, *, device: torch.device | str = "cpu", dtype: torch.d
         device: where the parts go.
         dtype: the denoiser's; float32 where none is given. Other parts are float32 always:
             half-precision autoencoders give black images.
+        max_sequence_length: tokens that T5 reads (SD3, FLUX); the others have no such choice.
 
     Raises:
         ValueError: if the folder is no diffusers model, or of a family without an adapter.
     """
-    opened: ModelAdapter = import_family(base)(base, device=device, dtype=dtype)
+    opened: ModelAdapter = import_family(base)(
+        base, device=device, dtype=dtype, max_sequence_length=max_sequence_length
+    )
     return opened

@@ -1,7 +1,8 @@
-"""Low-rank adapters on attention: adding them by peft, storing and merging them by plain arithmetic.
+"""Low-rank adapters: adding them, storing them as stock pipelines read them, and merging them; by peft.
 
-The stored file is the one that `StableDiffusionXLPipeline.load_lora_weights` reads. Its alpha
-equals its rank, so that merging is W + B A.
+The stored alpha is the rank: B carries the factor alpha / rank. So the file alone says all, also to
+programs that read no adapter metadata, and its bytes are a function of the weights
+(safetensors writes several metadata entries in random order).
 """
 
 from __future__ import annotations
@@ -9,70 +10,152 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aelif.config import LoraConfig
 from aelif.randomness import derive_seed
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""Attention projections, self and cross, that get an adapter."""
+TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+"""Attention projections of CLIP text encoders."""
 
 _ADAPTER = "default"
+_CLIP_PREFIX = "text_model."
+"""Stands before CLIP's layers in files; `CLIPTextModel` has lost it, `CLIPTextModelWithProjection` has not."""
 
 
-def add_lora(denoiser: nn.Module, *, rank: int, seed: int) -> None:
-    """Wrap the attention projections in LoRA layers, whose A is drawn from `seed` and whose B is zero.
+def add_lora(
+    module: nn.Module, *, config: LoraConfig, targets: tuple[str, ...] | str, seed: int, component: str
+) -> None:
+    """Wrap layers in LoRA, whose A is drawn from (`seed`, `component`) and whose B is zero.
 
     Initial weights are drawn by the library from the global generator; it is forked, so that no
     caller sees it changed. The layers are float32, whatever the frozen weights are.
     """
+    import peft
     import torch
-    from peft import LoraConfig
 
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS), init_lora_weights=True)
+    settings = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, use_dora=config.dora,
+        target_modules=targets if isinstance(targets, str) else list(targets), init_lora_weights=True,
+    )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "train/lora"))
-        denoiser.add_adapter(config, adapter_name=_ADAPTER)  # type: ignore[operator]
-    for parameter in denoiser.parameters():
+        torch.default_generator.manual_seed(derive_seed(seed, f"train/lora/{component}"))  # the CPU's alone
+        module.add_adapter(settings, adapter_name=_ADAPTER)  # type: ignore[operator]
+    for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 
 
-def save_lora(denoiser: nn.Module, folder: Path, *, component: str = "unet") -> Path:
-    """Write the adapters of a denoiser as `pytorch_lora_weights.safetensors` and return the file."""
+def save_lora(folder: Path, modules: Mapping[str, nn.Module]) -> Path:
+    """Write the adapters of all modules as one `pytorch_lora_weights.safetensors` and return the file.
+
+    `StableDiffusionPipeline.load_lora_weights`, and those of the other families, read it.
+
+    Args:
+        folder: where to write; made if need be.
+        modules: folder of the part (``unet``, ``text_encoder``) → the module that `add_lora` changed.
+    """
     from safetensors.torch import save_file
 
-    marks = {f".lora_{side}.{_ADAPTER}.weight": f".lora_{side}.weight" for side in "AB"}
-    state = {}
-    for name, parameter in denoiser.named_parameters():
-        for inner, outer in marks.items():
-            if name.endswith(inner):
-                state[f"{component}.{name.removesuffix(inner)}{outer}"] = parameter.detach().cpu().contiguous()
-    path = folder / LORA_FILE
-    save_file(state, path, metadata={"format": "pt"})
-    return path
+    state = {f"{component}.{name}": tensor for component, module in modules.items()
+             for name, tensor in _adapter_state(module, component).items()}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / LORA_FILE, metadata={"format": "pt"})
+    return folder / LORA_FILE
 
 
-def merge_lora(denoiser: nn.Module, path: Path, *, component: str = "unet") -> None:
-    """Add the stored B A onto the weights they adapt; nothing stays wrapped, so sampling costs no more.
+def _adapter_state(module: nn.Module, component: str) -> dict[str, Tensor]:
+    """Return the adapters' tensors by their stored names, in float32 on the CPU, alpha / rank in B."""
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    settings = module.peft_config[_ADAPTER]  # type: ignore[index]
+    # False: with "auto", peft would ask the hub whether the vocabulary has grown
+    state = get_peft_model_state_dict(module, adapter_name=_ADAPTER, save_embedding_layers=False)
+    is_text = component.startswith("text_encoder")
+    stored = {}
+    for name, tensor in state.items():
+        scale = settings.lora_alpha / settings.r if ".lora_B." in name else 1.0
+        prefix = _CLIP_PREFIX if is_text and not name.startswith(_CLIP_PREFIX) else ""
+        # peft leaves ".weight" off, and reads both; transformers 5 drops DoRA's magnitudes silently without it
+        suffix = ".weight" if is_text and name.endswith(".lora_magnitude_vector") else ""
+        stored[prefix + name + suffix] = (tensor.detach().float() * scale).cpu().contiguous()
+    return stored
+
+
+def lora_components(path: Path) -> set[str]:
+    """Return which parts a stored LoRA is for: ``unet``, ``text_encoder`` …; reads names alone."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return {name.partition(".")[0] for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+
+
+def merge_lora(module: nn.Module, path: Path, *, component: str) -> None:
+    """Add the stored adapters onto the weights they adapt; nothing stays wrapped, so sampling costs no more.
+
+    Where the file has nothing for `component`, nothing happens. Sums are formed in float32,
+    and half-precision weights are rounded once.
 
     Raises:
-        ValueError: if the file names a layer that the denoiser lacks, or has no adapters for it.
+        ValueError: if the file names a layer that the module lacks, or one of another size.
     """
+    import peft
     import torch
-    from safetensors.torch import load_file
+    from peft.utils.save_and_load import set_peft_model_state_dict
 
-    state = load_file(path)
-    downs = [name for name in state if name.endswith(".lora_A.weight") and name.startswith(f"{component}.")]
-    if not downs:
-        raise ValueError(f"{path}: no LoRA weights for {component!r}")
-    layers = dict(denoiser.named_modules())
-    with torch.no_grad():
-        for down in downs:
-            name = down.removeprefix(f"{component}.").removesuffix(".lora_A.weight")
-            if name not in layers:
-                raise ValueError(f"{path}: the base model has no layer {name!r}; was it trained on another base?")
-            weight = layers[name].weight
-            delta = state[down.replace(".lora_A.", ".lora_B.")].float() @ state[down].float()
-            weight.copy_(weight.float() + delta.to(weight.device))
+    state = _stored_state(module, path, component)
+    if not state:
+        return
+    layers = _adapted_layers(module, state, path)
+    dtypes = {name: layer.weight.dtype for name, layer in layers.items()}
+    for layer in layers.values():
+        layer.float()
+    rank = next(len(tensor) for name, tensor in state.items() if name.endswith(".lora_A.weight"))
+    dora = any(".lora_magnitude_vector" in name for name in state)
+    settings = peft.LoraConfig(r=rank, lora_alpha=rank, use_dora=dora, target_modules=sorted(layers))
+    with torch.random.fork_rng(devices=[]):  # peft draws weights, which are overwritten at once
+        tuner = peft.LoraModel(module, settings, _ADAPTER, state_dict=state)
+    set_peft_model_state_dict(module, state, adapter_name=_ADAPTER)
+    tuner.merge_and_unload(safe_merge=True)
+    for name, layer in layers.items():
+        layer.to(dtypes[name])
+
+
+def _stored_state(module: nn.Module, path: Path, component: str) -> dict[str, Tensor]:
+    """Return what the file has for one part, named as the module names its layers."""
+    from safetensors import safe_open
+
+    state = {}
+    with safe_open(path, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            part, _, name = key.partition(".")
+            if part == component:
+                stripped = name if hasattr(module, _CLIP_PREFIX[:-1]) else name.removeprefix(_CLIP_PREFIX)
+                state[stripped] = file.get_tensor(key)
+    return state
+
+
+def _adapted_layers(module: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str, nn.Linear]:
+    """Return the layers that the stored adapters are for, by name.
+
+    Raises:
+        ValueError: if the module has no such layer, or one of another size.
+    """
+    modules = dict(module.named_modules())
+    layers = {}
+    for name, down_RI in state.items():
+        if not name.endswith(".lora_A.weight"):
+            continue
+        layer = name.removesuffix(".lora_A.weight")
+        if layer not in modules:
+            raise ValueError(f"{path}: the base model has no layer {layer!r}; was it trained on another base?")
+        up_OR, weight_OI = state[f"{layer}.lora_B.weight"], modules[layer].weight
+        if (len(up_OR), down_RI.shape[1]) != tuple(weight_OI.shape):
+            raise ValueError(f"{path}: layer {layer!r} is {len(up_OR)}x{down_RI.shape[1]}, but the base model's is "
+                             f"{'x'.join(map(str, weight_OI.shape))}; was it trained on another base?")  # fmt: skip
+        layers[layer] = modules[layer]
+    return layers

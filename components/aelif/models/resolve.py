@@ -14,14 +14,17 @@ from typing import Literal
 
 from aelif.artifacts import digest_of, new_folder, sha256_of, write_json
 from aelif.config import nearest
-from aelif.models.completeness import WHOLE, check_model, parts_of, read_index
+from aelif.models.completeness import WHOLE, check_model, family_of, parts_of, read_index, without_unused
 from aelif.storage import fetch, local_path
 
-BUILTIN_MODELS = {"miniature-sdxl": "sdxl"}
+BUILTIN_MODELS = {"miniature-sdxl": "sdxl", "miniature-sd3": "sd3"}
 """Packaged model → its folder below `miniature/weights`."""
 
 KEPT_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".md")
 """What of a model is kept: weights, configurations, tokenizers, the model card."""
+
+_VARIANTS = ("fp16", "bf16", "non_ema")
+"""Second copies of weights that repositories hold beside the full ones: ``model.fp16-00001-of-00002.safetensors``."""
 
 Kind = Literal["builtin", "registry", "s3", "local", "hub"]
 
@@ -59,10 +62,14 @@ def resolve_model(uri: str, output: Path) -> ModelSource:
         folder = _locate(uri, kind, Path(scratch) / "model")
         family = check_model(folder, uri=uri, remedy=_remedy(uri, kind))
         with new_folder(output) as target:
-            files = {name: sha256_of(folder / name) for name in _kept_files(folder)}
-            for name in files:
+            index = read_index(folder, uri=uri)
+            names = _kept_files(folder, {part for part, _, _ in parts_of(index)})
+            for name in names:
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 _place(folder / name, target / name, link=kind != "local")
+            if (kept := without_unused(index)) != index:
+                write_json(target / "model_index.json", kept)  # replaces the link, not the file behind it
+            files = {name: sha256_of(target / name) for name in names}
             source = ModelSource(uri=uri, family=family, digest=digest_of(files), files=files)
             write_json(target / "source.json", asdict(source))
     return source
@@ -89,7 +96,9 @@ def model_kind(uri: str) -> Kind:
     hub = re.fullmatch(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(.*))?", uri)
     if not hub:
         local_path(uri)  # names what is wrong with it
-        raise ValueError(f"base_model = {uri!r}: give builtin:miniature-sdxl, org/name@commit, s3://…, or a folder")
+        builtin = ", ".join(f"builtin:{name}" for name in BUILTIN_MODELS)
+        raise ValueError(f"base_model = {uri!r}: give {builtin}, org/name@commit, s3://…, models:/name@alias, "
+                         "or a folder")  # fmt: skip
     if not re.fullmatch(r"[0-9a-f]{40}", hub[2] or ""):
         found = "there is no such folder, and as a hub id it is" if hub[2] is None else "this hub id is"
         remedy = f"write {hub[1]}@COMMIT with the 40 characters from https://huggingface.co/{hub[1]}/commits/main"
@@ -140,12 +149,20 @@ def _remedy(uri: str, kind: Kind) -> str:
 # ── Files ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _kept_files(folder: Path) -> list[str]:
-    """Return the files to keep, relative to `folder`; hidden ones and an earlier `source.json` are not."""
-    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    kept = (n for n in names if n.name.endswith(KEPT_SUFFIXES) or n.name.startswith("LICENSE"))
-    hidden = (n.as_posix() for n in kept if not any(part.startswith(".") for part in n.parts))
-    return [name for name in hidden if name != "source.json"]
+def _kept_files(folder: Path, parts: set[str]) -> list[str]:
+    """Return the files to keep, relative to `folder`: those of the parts, and what stands beside `model_index.json`.
+
+    Not kept are hidden files, an earlier `source.json`, variants, and single-file copies of the whole model.
+    """
+    kept = []
+    for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
+        is_hidden = any(part.startswith(".") for part in path.parts)
+        is_known = path.name.endswith(KEPT_SUFFIXES) or path.name.startswith("LICENSE")
+        is_variant = any(f".{variant}{sign}" in path.name for variant in _VARIANTS for sign in ".-")
+        is_top = len(path.parts) == 1 and path.suffix != ".safetensors"
+        if is_known and not is_hidden and not is_variant and (is_top or path.parts[0] in parts):
+            kept.append(path.as_posix())
+    return [name for name in kept if name != "source.json"]
 
 
 def _place(source: Path, target: Path, *, link: bool) -> None:
@@ -163,22 +180,23 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
 def _download_from_hub(uri: str) -> Path:
     """Return the hub cache's snapshot of ``org/name@commit``, downloading what it lacks.
 
-    Only the parts that `model_index.json` names are asked for, as safetensors: repositories hold the
-    same weights in several formats.
+    Only the parts that the family reads are asked for, as safetensors: repositories hold the
+    same weights in several formats, and parts such as safety checkers.
     """
     from huggingface_hub import errors, hf_hub_download, snapshot_download
 
     name, _, commit = uri.partition("@")
     try:
         index_path = Path(hf_hub_download(name, "model_index.json", revision=commit))
-        parts = [part for part, _, _ in parts_of(read_index(index_path.parent, uri=uri))]
-        wanted = [f"{part}/*{suffix}" for part in parts for suffix in KEPT_SUFFIXES]
+        index = read_index(index_path.parent, uri=uri)
+        family_of(index, uri=uri)  # before gigabytes are downloaded
+        wanted = [f"{part}/*{suffix}" for part, _, _ in parts_of(index) for suffix in KEPT_SUFFIXES]
         with suppress(errors.LocalEntryNotFoundError):  # offline; the check that follows names what is missing
             snapshot_download(
                 name,
                 revision=commit,
                 allow_patterns=["model_index.json", "README.md", "LICENSE*", *wanted],
-                ignore_patterns=["*.fp16.*", "*.non_ema.*"],
+                ignore_patterns=[f"*.{variant}{sign}*" for variant in _VARIANTS for sign in ".-"],
             )
     except errors.GatedRepoError as error:
         raise ValueError(f"{uri}: the model is gated; accept its terms on the hub and set HF_TOKEN") from error

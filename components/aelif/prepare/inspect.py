@@ -68,7 +68,7 @@ class Inspection:
     quarantined: tuple[Quarantined, ...]
 
 
-def inspect_photos(folder: Path, *, min_size: int = 32) -> Inspection:
+def inspect_photos(folder: Path, *, min_size: int = 32, source: str = "") -> Inspection:
     """Decode every file of a folder and sort the usable photos from the others.
 
     Hidden files, folders, captions and what file managers leave behind are passed over. Of photos
@@ -77,17 +77,20 @@ def inspect_photos(folder: Path, *, min_size: int = 32) -> Inspection:
     Args:
         folder: its own files are read, not those of its subfolders.
         min_size: least width and height, in pixels.
+        source: how messages name the folder, where it was unpacked or downloaded; else by its path.
 
     Raises:
         ValueError: if the folder does not exist or has no usable photo; says why.
     """
     if not folder.is_dir():
         kind = "this is a file" if folder.exists() else "no such folder"
-        raise ValueError(f"{folder}: {kind}; name a folder of photos, an archive (zip, tar, tar.gz) or s3://…")
+        raise ValueError(
+            f"{source or folder}: {kind}; name a folder of photos, an archive (zip, tar, tar.gz) or s3://…"
+        )
     accepted: list[Photo] = []
     quarantined: list[Quarantined] = []
     seen: list[_Look] = []
-    for path in sorted(path for path in folder.iterdir() if not _is_passed_over(path)):
+    for path in sorted(path for path in folder.iterdir() if not is_passed_over(path)):
         try:
             photo, look = _inspect(path, min_size=min_size, seen=seen)
         except UnusablePhotoError as error:
@@ -96,22 +99,25 @@ def inspect_photos(folder: Path, *, min_size: int = 32) -> Inspection:
         accepted.append(photo)
         seen.append(look)
     if not accepted:
-        raise ValueError(_nothing_usable(folder, quarantined, min_size))
+        raise ValueError(f"{source or folder}: {_nothing_usable(folder, quarantined, min_size)}")
     return Inspection(accepted=tuple(accepted), quarantined=tuple(quarantined))
 
 
-def _is_passed_over(path: Path) -> bool:
+def is_passed_over(path: Path) -> bool:
+    """Return whether a folder's entry is no photo, nor meant to be one: hidden, a folder, a caption, clutter."""
     name = path.name.lower()
     return not path.is_file() or name.startswith(".") or name in CLUTTER or name.endswith(COMPANION_SUFFIXES)
 
 
 def _nothing_usable(folder: Path, quarantined: list[Quarantined], min_size: int) -> str:
-    """Return the error message for a folder without one usable photo."""
-    found = "; ".join(f"{item.file}: {item.reason}" for item in quarantined[:5]) or "it has no image"
+    """Return what is wrong with a folder without one usable photo, and the remedy."""
+    captions = any(path.suffix.lower() in (".txt", ".jsonl") for path in folder.iterdir())
+    nothing = "it has captions but no image" if captions else "it has no image"
+    found = "; ".join(f"{item.file}: {item.reason}" for item in quarantined[:5]) or nothing
     more = f"; and {len(quarantined) - 5} more" if len(quarantined) > 5 else ""
     nested = any(path.suffix.lower() in SUFFIXES for path in folder.glob("*/*"))
     hint = "; subfolders are not read: name one of them" if nested else ""
-    return f"{folder}: no usable photo ({found}{more}){hint}; give JPEG or PNG photos of at least {min_size} pixels"
+    return f"no usable photo ({found}{more}){hint}; give JPEG or PNG photos of at least {min_size} pixels"
 
 
 # ── One photo ──────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
+from PIL import Image
 
 from aelif import __version__
 from aelif.artifacts import read_json, read_table, score_schema
@@ -130,8 +131,22 @@ def log_trial(
     metrics |= {("train/loss", int(entry["step"])): float(entry["loss"]) for entry in card.get("losses", [])}
     log_metrics(client, run, metrics)
     log_params(client, run.info.run_id, {}, tags=model_tags(folder, card, trial=parsed))
+    log_validation(client, run, folder / "validation")
     if run.info.status == "RUNNING":
         client.set_terminated(run.info.run_id)
+
+
+def log_validation(client: MlflowClient, run: Run, folder: Path) -> None:
+    """Log the images that training painted on its way, `step-000100/NAME.png`, as a chart over the steps.
+
+    MLflow gives every image a new name; those that the run has already are left alone.
+    """
+    logged = {image.path for image in client.list_artifacts(run.info.run_id, "images")}
+    for path in sorted(folder.glob("step-*/*.png")):
+        step = int(path.parent.name.removeprefix("step-"))
+        if not any(name.startswith(f"images/validation~{path.stem}+step+{step}+") for name in logged):
+            with Image.open(path) as image:
+                client.log_image(run.info.run_id, image, key=f"validation/{path.stem}", step=step)
 
 
 def log_metrics(client: MlflowClient, run: Run, metrics: Mapping[tuple[str, int], float]) -> None:

@@ -57,7 +57,7 @@ def child_run(client: MlflowClient, parent: Run, run_key: str, trial: str) -> Ru
     params = {
         "variant": str(parsed.variant),
         "augmentation": parsed.variant.augmentation,
-        "magnitude": f"{parsed.variant.magnitude:g}",
+        "magnitude": "+".join(str(term.magnitude) for term in parsed.variant.terms) or "0",
         "seed": str(parsed.seed),
     }
     log_params(client, run.info.run_id, params, tags={})

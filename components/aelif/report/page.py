@@ -9,7 +9,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from aelif.artifacts import new_file, prompt_schema, read_image_records, read_json, read_table, score_schema
+from aelif.artifacts import (
+    SCORED_SUBJECT,
+    new_file,
+    prompt_schema,
+    read_image_records,
+    read_json,
+    read_table,
+    score_schema,
+)
 from aelif.report.grids import MAX_PHOTOS, Picture, build_grids, data_uri, mark_edits, read_pictures
 from aelif.report.plots import ERROR_BANDS, MARKERS, NARROW, WIDE, plot_distances, plot_error_rate, plot_families
 from aelif.report.tables import (
@@ -210,7 +218,7 @@ def write_page(
         verdict: JSON.
         table: Parquet with `artifacts.score_schema`.
         prompts: Parquet with `artifacts.prompt_schema`.
-        photos: image folder.
+        photos: image folder; those of the scored subject are shown.
         images: image folders; several of one trial are its shards.
         trials: the trial of each image folder.
         settings: see `render_report`.
@@ -229,7 +237,7 @@ def write_page(
         scores=read_table(table, score_schema()),
         prompts=read_table(prompts, prompt_schema()),
         images=pictures,
-        photos=[Path(photos) / record.file_name for record in read_image_records(photos)],
+        photos=[Path(photos) / photo.file_name for photo in read_image_records(photos, subject=SCORED_SUBJECT)],
         settings=settings,
     )
     with new_file(path) as temporary:

@@ -42,10 +42,22 @@ def synthesize_class_images(
     train: dict,
     synthesis: dict,
     seed: int,
+    checkpoint_root: str,
     images: dsl.Output[dsl.Dataset],
     code_version: str,
 ) -> None:
-    """Generate class images for prior preservation with the base model."""
+    """Generate class images of every subject's class for prior preservation, with the base model.
+
+    Args:
+        base: diffusers folder.
+        data: section `DataConfig`.
+        train: section `TrainConfig`.
+        synthesis: section `SynthesisConfig`.
+        seed: of the initial latents.
+        checkpoint_root: folder that keeps the images one by one, for interrupted and later runs; "": none.
+        images: image folder.
+        code_version: part of the cache key.
+    """
     from pathlib import Path
 
     from aelif.config import DataConfig, SynthesisConfig, TrainConfig, from_dict
@@ -58,4 +70,5 @@ def synthesize_class_images(
         generate_class_images(
             base=Path(base.path), data=from_dict(DataConfig, data), train=from_dict(TrainConfig, train),
             synthesis=from_dict(SynthesisConfig, synthesis), seed=seed, output=Path(images.path), progress=progress,
+            checkpoint_dir=Path(checkpoint_root) if checkpoint_root else None,
         )  # fmt: skip

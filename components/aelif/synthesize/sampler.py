@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from aelif.artifacts import ImageRecord, new_folder, read_json, write_image_records
 from aelif.config import SynthesisConfig
-from aelif.models.adapter import ModelAdapter, TextCondition, concatenate, open_model
+from aelif.models.adapter import ModelAdapter, open_model
+from aelif.models.condition import TextCondition
+from aelif.models.sampling import sample
 from aelif.progress import StepProgress
 from aelif.randomness import torch_generator
 
@@ -58,12 +59,15 @@ def generate_images(
         )
     adapter = open_generator(base, model)
     image_size = int(read_json(model / "aelif.json")["image_size"]) if model else adapter.image_size
+    null = adapter.null_condition(1) if config.guidance_scale != 1 and adapter.guidance != "embedded" else None
     conditions = encode_prompts(adapter, [row["prompt"] for row in rows])
     records: list[ImageRecord] = []
     with new_folder(output) as folder:
         for row in rows:
             condition = conditions[row["prompt"]]
-            records += _generate_prompt(adapter, row, condition, folder, config=config, image_size=image_size)
+            records += _generate_prompt(
+                adapter, row, condition, folder, config=config, image_size=image_size, null=null
+            )
             progress.advance(len(records), len(rows) * config.images_per_prompt, "images")
         write_image_records(folder, records)
     return records
@@ -77,6 +81,7 @@ def _generate_prompt(
     *,
     config: SynthesisConfig,
     image_size: int,
+    null: TextCondition | None,
 ) -> list[ImageRecord]:
     """Write the images of one prompt into `folder`, in batches of their own, and return their records.
 
@@ -86,7 +91,7 @@ def _generate_prompt(
     for first in range(0, config.images_per_prompt, config.batch_size):
         indices = range(first, min(first + config.batch_size, config.images_per_prompt))
         generators = [torch_generator(config.seed, "synthesize/latents", origin, index) for index in indices]
-        pixels = sample(adapter, condition, generators, config=config, image_size=image_size)
+        pixels = sample(adapter, condition, generators, config=config, image_size=image_size, null=null)
         for index, image in zip(indices, pixels, strict=True):
             name = f"{prompt_id:05d}-{index:04d}.png"
             Image.fromarray(image.numpy()).save(folder / name)
@@ -95,9 +100,15 @@ def _generate_prompt(
 
 
 def open_generator(base: Path, model: Path | None) -> ModelAdapter:
-    """Return the base model with the trained weights in it, on the accelerator where there is one."""
-    cuda = torch.cuda.is_available()
-    adapter = open_model(base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32)
+    """Return the base model with the trained weights in it, on the accelerator where there is one.
+
+    T5 reads as many tokens as it did in training.
+    """
+    cuda, card = torch.cuda.is_available(), read_json(model / "aelif.json") if model else {}
+    adapter = open_model(
+        base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32,
+        max_sequence_length=int(card.get("max_sequence_length", 256)),
+    )  # fmt: skip
     if model is not None:
         adapter.load_trained(model)
     adapter.prepare_sampling()
@@ -109,54 +120,3 @@ def encode_prompts(adapter: ModelAdapter, prompts: Sequence[str]) -> dict[str, T
     conditions = {prompt: adapter.encode_text([prompt]) for prompt in dict.fromkeys(prompts)}
     adapter.release("text")
     return conditions
-
-
-@torch.inference_mode()
-def sample(
-    adapter: ModelAdapter,
-    condition: TextCondition,
-    generators: Sequence[torch.Generator],
-    *,
-    config: SynthesisConfig,
-    image_size: int,
-) -> Tensor:
-    """Return one image per generator, all of one prompt: (B, H, W, 3) uint8 on the CPU.
-
-    Args:
-        adapter: the model.
-        condition: the prompt, one row.
-        generators: each draws the initial latents of its image.
-        config: steps and guidance.
-        image_size: width and height in pixels.
-    """
-    shape, device = adapter.latent_shape(image_size), condition.prompt_embeds.device
-    noise_BCHW = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
-    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size)
-    pixels_B3HW = adapter.decode_latents(latents_BCHW)
-    return pixels_B3HW.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to("cpu", torch.uint8).contiguous()
-
-
-@torch.inference_mode()
-def denoise(
-    adapter: ModelAdapter, condition: TextCondition, noise_BCHW: Tensor, *, config: SynthesisConfig, image_size: int
-) -> Tensor:
-    """Return latents (B, C, h, w) of one prompt by classifier-free guidance (arXiv 2207.12598).
-
-    Every step predicts û = u + guidance (c - u) from the unconditional u and the conditional c,
-    both in one batch; with guidance 1 the unconditional half is left out.
-    """
-    rows, guided = len(noise_BCHW), config.guidance_scale != 1
-    condition = condition.select(torch.zeros(rows, dtype=torch.long, device=noise_BCHW.device))
-    if guided:
-        condition = concatenate([adapter.null_condition(rows), condition])
-    solver = adapter.solver(config.steps)
-    latents_BCHW = noise_BCHW * solver.init_noise_sigma
-    for time in solver.timesteps:
-        scaled_BCHW = solver.scale_model_input(latents_BCHW, time)
-        stacked = torch.cat([scaled_BCHW, scaled_BCHW]) if guided else scaled_BCHW
-        prediction = adapter.predict(stacked, time.expand(len(stacked)), condition, image_size=image_size)
-        if guided:
-            without, with_prompt = prediction.chunk(2)
-            prediction = without + config.guidance_scale * (with_prompt - without)
-        latents_BCHW = solver.step(prediction, time, latents_BCHW, return_dict=False)[0]
-    return latents_BCHW

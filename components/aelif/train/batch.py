@@ -1,105 +1,135 @@
 """The batch of a training step: a function of (seed, step), the same for every variant.
 
-Each row is a record of its own (latents, prompt, weight), so that nothing depends on how the
-instance and class halves lie in the batch. Shape legend: B rows, C, H, W as in latents.
+Each row is a record of its own: sample, view, noise, time, prompt and weight. A row's numbers
+depend on (seed, step, slot) alone, its slot being its place among the rows of the whole optimizer
+step; how these are cut into passes and devices changes none of them. Shape legend: B rows,
+C, H, W as in latents.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from aelif.augment.apply import augment
-from aelif.config import TrainConfig, Trial
-from aelif.models.adapter import ModelAdapter, TextCondition, concatenate
+from aelif.config import TrainConfig
+from aelif.models.adapter import ModelAdapter
 from aelif.randomness import numpy_generator, torch_generator
 from aelif.train.cache import SampleSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Rows of one step: instance samples first, then class samples."""
+class Row:
+    """Which sample stands at a slot, and what its loss counts."""
 
+    samples: SampleSet
+    sample: int
+    slot: int
+    weight: float
+    instance: bool
+    """Whether it shows a subject, rather than its class."""
+
+    @property
+    def file(self) -> str:
+        """The sample's file name."""
+        return self.samples.files[self.sample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Rows of one latent shape, which the denoiser takes together."""
+
+    rows: tuple[Row, ...]
     latents: Tensor
     """(B, C, H, W)."""
     noise: Tensor
     """(B, C, H, W)."""
     times: Tensor
     """(B,)."""
-    condition: TextCondition
     weights: Tensor
-    """(B,): 1/n for each of n instance rows, `prior_weight`/n for each of n class rows."""
-    files: tuple[str, ...]
+    """(B,)."""
+
+    @property
+    def prompts(self) -> list[str]:
+        """Each row's own prompt."""
+        return [row.samples.prompts[row.sample] for row in self.rows]
+
+    @property
+    def slots(self) -> list[int]:
+        """Each row's slot."""
+        return [row.slot for row in self.rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one device takes in one pass."""
+
+    step: int
+    """Optimizer step, from 0."""
+    groups: tuple[Group, ...]
 
 
 def pick_samples(count: int, *, size: int, step: int, seed: int, purpose: str) -> list[int]:
     """Return the indices of `size` of `count` samples: every epoch is a fresh permutation, none skipped."""
-    picks = []
-    for position in range(step * size, (step + 1) * size):
-        epoch, place = divmod(position, count)
-        picks.append(int(numpy_generator(seed, purpose, epoch).permutation(count)[place]))
-    return picks
+    first, last = step * size, (step + 1) * size - 1
+    orders = {epoch: numpy_generator(seed, purpose, epoch).permutation(count)
+              for epoch in range(first // count, last // count + 1)}  # fmt: skip
+    return [int(orders[position // count][position % count]) for position in range(first, last + 1)]
 
 
-def draw_batch(
-    adapter: ModelAdapter, instance: SampleSet, prior: SampleSet | None, *, step: int, trial: Trial, config: TrainConfig
-) -> Batch:
-    """Return the rows of a step, with the variant's augmentation applied to their text conditions.
+def plan_rows(
+    instance: SampleSet, prior: SampleSet | None, *, step: int, seed: int, config: TrainConfig, processes: int
+) -> list[list[Row]]:
+    """Return the rows of a step, pass by pass and device by device: part p·processes + d is pass p on device d.
 
-    Samples, views, noise and times depend on the trial's seed and the step alone; the variant
-    touches nothing but the embeddings.
+    Each part has `batch_size` instance rows, then as many class rows. Weights are 1/n for each of
+    the n instance rows of a part and `prior_weight`/n for its class rows; the parts' losses are averaged.
     """
-    seed, size = trial.seed, config.batch_size
-    halves = [_draw_rows(instance, step=step, seed=seed, size=size, purpose="train/instance")]
-    weights = [1 / size] * size
-    if prior is not None:
-        halves.append(_draw_rows(prior, step=step, seed=seed, size=size, purpose="train/class"))
-        weights += [config.prior_weight / size] * size
-    mean_BCHW, std_BCHW = torch.cat([half.mean for half in halves]), torch.cat([half.std for half in halves])
-    generator, device = torch_generator(seed, "train/noise", step), mean_BCHW.device
-    times_B = adapter.draw_times(len(mean_BCHW), generator)
-    posterior_BCHW, noise_BCHW = torch.randn(2, *mean_BCHW.shape, generator=generator).to(device)
-    return Batch(
+    size, parts = config.batch_size, config.gradient_accumulation * processes
+    total = size * parts
+    picks = pick_samples(len(instance.files), size=total, step=step, seed=seed, purpose="train/instance")
+    rows = [Row(samples=instance, sample=pick, slot=slot, weight=1 / size, instance=True)
+            for slot, pick in enumerate(picks)]  # fmt: skip
+    if prior is None:
+        return [rows[part * size : (part + 1) * size] for part in range(parts)]
+    picks = pick_samples(len(prior.files), size=total, step=step, seed=seed, purpose="train/class")
+    others = [Row(samples=prior, sample=pick, slot=total + slot, weight=config.prior_weight / size, instance=False)
+              for slot, pick in enumerate(picks)]  # fmt: skip
+    cuts = [slice(part * size, (part + 1) * size) for part in range(parts)]
+    return [rows[cut] + others[cut] for cut in cuts]
+
+
+def draw_batch(adapter: ModelAdapter, rows: Sequence[Row], *, step: int, seed: int, config: TrainConfig) -> Batch:
+    """Return latents, noise and times of some rows of a step, grouped by the latents' shape."""
+    by_shape: dict[tuple[int, int, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_shape[row.samples.shape(row.sample)].append(row)
+    groups = [_draw_group(adapter, by_shape[shape], step=step, seed=seed, config=config) for shape in sorted(by_shape)]
+    return Batch(step=step, groups=tuple(groups))
+
+
+def _draw_group(adapter: ModelAdapter, rows: Sequence[Row], *, step: int, seed: int, config: TrainConfig) -> Group:
+    """Return the rows of one shape, each drawn from generators of its own."""
+    shape, device = rows[0].samples.shape(rows[0].sample), rows[0].samples.moments[0].device
+    moments, randoms, times = [], [], []
+    for row in rows:
+        generator = torch_generator(seed, "train/noise", step, row.slot)
+        times.append(adapter.draw_times(1, generator, sampling=config.time_sampling))
+        randoms.append(torch.randn(2, *shape, generator=generator))
+        views = row.samples.moments[row.sample]
+        count = views.shape[1]
+        view = int(torch.randint(count, (), generator=torch_generator(seed, "train/view", step, row.slot))) \
+            if count > 1 else 0  # fmt: skip
+        moments.append(views[:, view])
+    mean_BCHW, std_BCHW = torch.stack(moments, dim=1)
+    posterior_BCHW, noise_BCHW = torch.stack(randoms, dim=1).to(device)
+    return Group(
+        rows=tuple(rows),
         latents=mean_BCHW + std_BCHW * posterior_BCHW,
         noise=noise_BCHW,
-        times=times_B,
-        condition=_augmented([half.condition for half in halves], step=step, trial=trial, config=config),
-        weights=torch.tensor(weights, device=device),
-        files=tuple(name for half in halves for name in half.files),
+        times=torch.cat(times),
+        weights=torch.tensor([row.weight for row in rows]).to(device),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    mean: Tensor
-    std: Tensor
-    condition: TextCondition
-    files: tuple[str, ...]
-
-
-def _draw_rows(samples: SampleSet, *, step: int, seed: int, size: int, purpose: str) -> _Rows:
-    """Return the step's samples, each in one of its views."""
-    picks = pick_samples(len(samples.files), size=size, step=step, seed=seed, purpose=purpose)
-    views = numpy_generator(seed, f"{purpose}/view", step).integers(samples.mean.shape[1], size=size)
-    rows = torch.tensor([samples.prompt_rows[pick] for pick in picks], device=samples.mean.device)
-    return _Rows(
-        mean=samples.mean[picks, views],
-        std=samples.std[picks, views],
-        condition=samples.condition.select(rows),
-        files=tuple(samples.files[pick] for pick in picks),
-    )
-
-
-def _augmented(parts: Sequence[TextCondition], *, step: int, trial: Trial, config: TrainConfig) -> TextCondition:
-    """Augment the instance rows, and the class rows too where the settings say so."""
-    generator, pooled_generator = (torch_generator(trial.seed, f"train/augment/{what}", step)
-                                   for what in ("tokens", "pooled"))  # fmt: skip
-    share = len(parts) if config.augment_class else 1
-    touched = augment(
-        concatenate(parts[:share]), variant=trial.variant, config=config,
-        generator=generator, pooled_generator=pooled_generator,
-    )  # fmt: skip
-    return concatenate([touched, *parts[share:]])

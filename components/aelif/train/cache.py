@@ -1,13 +1,15 @@
-"""Latents and text conditions of every training sample, computed once and keyed by sample.
+"""Latents of every training sample, computed once and keyed by sample.
 
-Shape legend: N samples, K views, C, H, W channels, height and width, U distinct prompts.
+Shape legend: K views of a sample, C, H, W channels, height and width of latents.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,13 +18,15 @@ from torch import Tensor
 
 from aelif.artifacts import ImageRecord, read_image_records
 from aelif.config import DataConfig, TrainConfig
-from aelif.models.adapter import ModelAdapter, TextCondition
+from aelif.models.adapter import ModelAdapter
 from aelif.progress import StepProgress
 from aelif.randomness import numpy_generator
+from aelif.train.prompts import check_caption, report_cut
 
-_ENCODE_BATCH = 16
+_ENCODE_BATCH, _ENCODE_PIXELS = 16, 1024 * 1024
+"""Images, and pixels, encoded at once: more would not fit beside a denoiser."""
 _SHIFT = 1 / 16
-"""Largest shift of a view, as a share of the image's side."""
+"""Largest shift of a view, as a share of the image's shorter side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,109 +34,145 @@ class SampleSet:
     """Cached samples of one kind: instance photos or class images."""
 
     files: tuple[str, ...]
-    """N file names, for messages."""
-    mean: Tensor
-    """(N, K, C, H, W)."""
-    std: Tensor
-    """(N, K, C, H, W)."""
-    condition: TextCondition
-    """One row per distinct prompt."""
-    prompt_rows: tuple[int, ...]
-    """Row of each sample's prompt in `condition`."""
+    """File names, for messages."""
+    prompts: tuple[str, ...]
+    """Each sample's own."""
+    moments: tuple[Tensor, ...]
+    """Each sample's latents, (2, K, C, H, W): mean and standard deviation of every view; sizes may differ."""
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Return (C, H, W) of a sample's latents."""
+        return cast(tuple[int, int, int], tuple(self.moments[index].shape[2:]))
 
 
 def cache_samples(
-    adapter: ModelAdapter, folder: Path, prompts: Sequence[str], *, image_size: int, views: int, seed: int
+    adapter: ModelAdapter,
+    folder: Path,
+    prompts: Sequence[str],
+    *,
+    image_size: int,
+    aspect_buckets: bool = False,
+    views: int = 1,
+    flip: bool = False,
+    seed: int = 0,
 ) -> SampleSet:
     """Encode an image folder.
 
     Args:
-        adapter: the base model; its autoencoder and text encoders are used.
+        adapter: the base model; its autoencoder is used.
         folder: image folder with `metadata.jsonl`.
         prompts: one per record.
-        image_size: expected width and height in pixels.
-        views: seeded, shifted and mirrored views per image; the first is the plain one.
+        image_size: width and height in pixels.
+        aspect_buckets: whether sizes may differ, in multiples of what the model takes.
+        views: seeded, shifted views per image; the first is the plain one.
+        flip: whether views are mirrored at random.
         seed: of the views.
 
     Raises:
-        ValueError: if an image is not of that size.
+        ValueError: if an image is of another size; names the file.
     """
     records = read_image_records(folder)
-    pixels = [
-        view
-        for index, record in enumerate(records)
-        for view in draw_views(_read_pixels(folder, record, image_size), views=views, seed=seed, index=index)
-    ]
-    moments = [adapter.encode_images(torch.stack(pixels[i : i + _ENCODE_BATCH]))
-               for i in range(0, len(pixels), _ENCODE_BATCH)]  # fmt: skip
-    mean, std = (torch.cat(part).unflatten(0, (len(records), views)) for part in zip(*moments, strict=True))
-    distinct = sorted(set(prompts))
+    pixels = [_read_pixels(folder / record.file_name, image_size=image_size, aspect_buckets=aspect_buckets,
+                           multiple=adapter.size_multiple) for record in records]  # fmt: skip
+    by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, image in enumerate(pixels):
+        by_size[tuple(image.shape)].append(index)
+    moments: list[Tensor | None] = [None] * len(records)
+    for members in by_size.values():
+        stack = [view for index in members
+                 for view in draw_views(pixels[index], views=views, flip=flip, seed=seed, index=index)]  # fmt: skip
+        for index, encoded in zip(members, _encode(adapter, stack).unflatten(1, (-1, views)).unbind(1), strict=True):
+            moments[index] = encoded
     return SampleSet(
         files=tuple(record.file_name for record in records),
-        mean=mean,
-        std=std,
-        condition=adapter.encode_text(distinct),
-        prompt_rows=tuple(distinct.index(prompt) for prompt in prompts),
+        prompts=tuple(prompts),
+        moments=tuple(cast(list[Tensor], moments)),
     )
+
+
+def _encode(adapter: ModelAdapter, pixels: Sequence[Tensor]) -> Tensor:
+    """Return mean and standard deviation (2, N, C, H, W) of N images of one size."""
+    size = max(1, min(_ENCODE_BATCH, _ENCODE_PIXELS // pixels[0][0].numel()))
+    parts = [torch.stack(adapter.encode_images(torch.stack(list(pixels[i : i + size]))))
+             for i in range(0, len(pixels), size)]  # fmt: skip
+    return torch.cat(parts, dim=1)
 
 
 def cache_instance(
     adapter: ModelAdapter, photos: Path, *, data: DataConfig, config: TrainConfig, seed: int, progress: StepProgress
 ) -> SampleSet:
-    """Cache the subject's photos, each with its caption, or the instance prompt where it has none.
+    """Cache the photos, each with its caption, or its subject's instance prompt where it has none.
 
     Raises:
-        ValueError: if a caption lacks the identifier, or loses it where text encoders cut it.
+        ValueError: if there are no photos, or a caption lacks the identifier, or loses it where text encoders cut it.
     """
     records = read_image_records(photos)
-    prompts = [record.text.strip() or data.instance_prompt for record in records]
+    if not records:
+        raise ValueError(f"{photos}: no photos; give at least one (instance_images)")
+    prompts = [_caption(record, data) for record in records]
+    identifiers = [subject.identifier for subject in data.subjects]
     for record, prompt in zip(records, prompts, strict=True):
-        _check_prompt(adapter, photos / record.file_name, prompt, data.identifier, progress)
-    return cache_samples(adapter, photos, prompts, image_size=data.image_size, views=config.crops, seed=seed)
+        check_caption(adapter, photos / record.file_name, prompt, identifiers, progress)
+    return cache_samples(
+        adapter, photos, prompts, image_size=data.image_size, aspect_buckets=data.aspect_buckets,
+        views=config.crops, flip=config.flip, seed=seed,
+    )  # fmt: skip
 
 
-def cache_class(adapter: ModelAdapter, folder: Path, *, data: DataConfig) -> SampleSet:
-    """Cache class images, plain, all with the class prompt."""
-    prompts = [data.class_prompt] * len(read_image_records(folder))
-    return cache_samples(adapter, folder, prompts, image_size=data.image_size, views=1, seed=0)
+def _caption(record: ImageRecord, data: DataConfig) -> str:
+    """Return the record's text, or its subject's instance prompt."""
+    return record.text.strip() or data.subjects[record.subject].instance_prompt
 
 
-def draw_views(pixels_3HW: Tensor, *, views: int, seed: int, index: int) -> list[Tensor]:
+def cache_class(adapter: ModelAdapter, folder: Path, *, data: DataConfig, progress: StepProgress) -> SampleSet:
+    """Cache class images, plain, each with the class prompt that it was generated from.
+
+    Raises:
+        ValueError: if there are none, or one was generated from another prompt than the subjects' class prompts.
+    """
+    records = read_image_records(folder)
+    if not records:
+        raise ValueError(f"{folder}: no class images; generate them again, or turn prior_preservation off")
+    known = list(dict.fromkeys(subject.class_prompt for subject in data.subjects))
+    for record in records:
+        if record.text not in known:
+            raise ValueError(f"{folder / record.file_name}: it was made from {record.text!r}, not from class_prompt "
+                             f"({', '.join(map(repr, known))}); generate the class images again")  # fmt: skip
+    for prompt in known:
+        report_cut(adapter.kept_text(prompt), prompt, "class_prompt", progress)
+    return cache_samples(adapter, folder, [record.text for record in records], image_size=data.image_size)
+
+
+def draw_views(pixels_3HW: Tensor, *, views: int, flip: bool, seed: int, index: int) -> list[Tensor]:
     """Return the image itself, then views shifted by up to a sixteenth of its side and mirrored at random.
 
     Edges are filled by reflection.
     """
-    size = pixels_3HW.shape[-1]
-    reach = max(1, int(size * _SHIFT))
+    height, width = pixels_3HW.shape[-2:]
+    reach = max(1, int(min(height, width) * _SHIFT))
     padded = torch.nn.functional.pad(pixels_3HW.unsqueeze(0), (reach,) * 4, mode="reflect")[0]
     result = [pixels_3HW]
     for view in range(1, views):
         generator = numpy_generator(seed, "train/view", index, view)
         top, left = generator.integers(2 * reach + 1, size=2)
-        crop = padded[:, top : top + size, left : left + size]
-        result.append(crop.flip(-1) if generator.random() < 0.5 else crop)
+        crop = padded[:, top : top + height, left : left + width]
+        result.append(crop.flip(-1) if flip and generator.random() < 0.5 else crop)
     return result
 
 
-def _read_pixels(folder: Path, record: ImageRecord, image_size: int) -> Tensor:
-    """Return (3, H, W) float32 pixels in [-1, 1]."""
-    path = folder / record.file_name
+def _read_pixels(path: Path, *, image_size: int, aspect_buckets: bool, multiple: int) -> Tensor:
+    """Return (3, H, W) float32 pixels in [-1, 1].
+
+    Raises:
+        ValueError: if the image is not square of that size or, with buckets, its sides no multiples.
+    """
     with Image.open(path) as image:
-        if image.size != (image_size, image_size):
-            raise ValueError(f"{path}: {image.size[0]}×{image.size[1]} pixels, not {image_size}×{image_size} "
+        width, height = image.size
+        if aspect_buckets and (width % multiple or height % multiple):
+            raise ValueError(f"{path}: {width}×{height} pixels; the base model needs multiples of {multiple}; "
+                             "prepare the photos again")  # fmt: skip
+        if not aspect_buckets and image.size != (image_size, image_size):
+            raise ValueError(f"{path}: {width}×{height} pixels, not {image_size}×{image_size} "
                              "(image_size); prepare the photos again")  # fmt: skip
         array = np.array(image.convert("RGB"))
     return torch.from_numpy(array).permute(2, 0, 1).float().div_(127.5).sub_(1)
-
-
-def _check_prompt(adapter: ModelAdapter, path: Path, prompt: str, identifier: str, progress: StepProgress) -> None:
-    """Refuse captions without the identifier; say where text encoders cut one."""
-    if identifier.lower() not in prompt.lower():
-        raise ValueError(f"{path}: its caption {prompt!r} lacks the identifier {identifier!r}; add it")
-    kept = adapter.kept_text(prompt)
-    squeezed = ["".join(text.lower().split()) for text in (identifier, kept, prompt)]
-    if squeezed[0] not in squeezed[1]:
-        raise ValueError(f"{path}: the identifier {identifier!r} stands behind the text encoders' limit; "
-                         f"move it forward in {prompt!r}")  # fmt: skip
-    if len(squeezed[1]) < len(squeezed[2]):
-        progress.emit("warning", message=f"{path.name}: the caption was cut to {kept!r}")

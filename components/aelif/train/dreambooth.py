@@ -1,31 +1,30 @@
 """DreamBooth (Ruiz et al., arXiv 2208.12242) on cached latents and text conditions.
 
-Everything random is a function of (seed, purpose, step): an interrupted training that resumes
-ends with the very bits of an uninterrupted one, and variants of one seed see the same samples,
-noise and times.
+Everything random is a function of (seed, purpose, step, slot): an interrupted training that
+resumes ends with the very bits of an uninterrupted one, and variants of one seed see the same
+samples, noise and times.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
 
-from aelif.artifacts import digest_of, digest_of_folder, new_folder, sha256_of, write_json
-from aelif.checkpoint import checkpoint_key, load_checkpoint, save_checkpoint
-from aelif.config import DataConfig, TrainConfig, Trial, to_dict
+from aelif.artifacts import digest_of, new_folder, sha256_of, write_json
+from aelif.config import DataConfig, TrainConfig, Trial, require
 from aelif.models.adapter import ModelAdapter, open_model
 from aelif.progress import StepProgress
-from aelif.train.batch import Batch, draw_batch
-from aelif.train.cache import SampleSet, cache_class, cache_instance
-
-CHECK_EVERY = 10
-"""Steps between looks at the losses: each look makes an accelerator wait."""
-_WARMUP = 0.05
+from aelif.train.cache import cache_class, cache_instance
+from aelif.train.checks import check_settings
+from aelif.train.devices import frozen_dtype, open_accelerator
+from aelif.train.job import TrainJob
+from aelif.train.loop import Checkpoint, Samples, Training, run_steps, start_training
+from aelif.train.preflight import preflight
+from aelif.train.prompts import open_book
+from aelif.train.validation import Validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +36,6 @@ class TrainReport:
     resumed_from: int
     """Steps found in a checkpoint; 0 without one."""
     weights_sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Samples:
-    instance: SampleSet
-    prior: SampleSet | None
 
 
 def fine_tune(
@@ -59,13 +52,14 @@ def fine_tune(
 ) -> TrainReport:
     """Train one variant with one seed and write the model folder.
 
-    The folder holds `pytorch_lora_weights.safetensors` (LoRA) or `unet/` (full), as stock
-    diffusers loads them, and `aelif.json`: variant, seed, settings, digests, losses.
+    The folder holds `pytorch_lora_weights.safetensors` (LoRA) or the denoiser's folder (full), as
+    stock diffusers loads them, `aelif.json`: variant, seed, settings, digests, losses; and
+    `validation/step-…/`, images of the validation prompts.
 
     Args:
         base: diffusers folder of the base model.
-        photos: image folder of the subject, captions in its records.
-        class_images: image folder of the class; needed with prior preservation, unused without.
+        photos: image folder of the subjects, captions in its records.
+        class_images: image folder of the class prompts; needed with prior preservation, unused without.
         output: the folder to write.
         trial: variant and seed.
         data: prompts and image size.
@@ -75,136 +69,77 @@ def fine_tune(
 
     Raises:
         ValueError: for photos or settings that do not fit.
-        FloatingPointError: if a loss or gradient is not finite; names the step and its files.
+        FloatingPointError: if a loss, gradient or weight is not finite; names the step and its files.
+        MemoryError: if the training does not fit the device; names settings that do.
     """
+    require(not config.prior_preservation or class_images is not None, "prior_preservation", True,
+            "it needs class images; give them or turn it off")  # fmt: skip
     prior = class_images if config.prior_preservation else None
-    if config.prior_preservation and prior is None:
-        raise ValueError("prior_preservation = True: it needs class images; give them or turn it off")
-    origin = _origin(base, photos, prior, trial=trial, data=data, config=config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = device.type == "cuda" and config.method == "lora"  # frozen weights need no float32 master copy
-    adapter = open_model(base, device=device, dtype=torch.bfloat16 if half else torch.float32)
-    samples = _Samples(
-        instance=cache_instance(adapter, photos, data=data, config=config, seed=trial.seed, progress=progress),
-        prior=cache_class(adapter, prior, data=data) if prior else None,
-    )
-    adapter.release("text", "autoencoder")
-    key = digest_of({**origin, "device": device.type})
-    checkpoint = checkpoint_dir / f"{key[:24]}.safetensors" if checkpoint_dir else None
-    losses_T, resumed_from = _run_steps(
-        adapter, samples, trial=trial, config=config, image_size=data.image_size,
-        device=device, checkpoint=checkpoint, key=key, progress=progress,
+    job = TrainJob(base=base, photos=photos, class_images=prior, trial=trial, data=data, config=config)
+    accelerator = open_accelerator(config)
+    adapter = open_trainee(job, accelerator)
+    check_settings(adapter, data=data, config=config, device=accelerator.device)
+    samples = cache_inputs(adapter, job, accelerator=accelerator, progress=progress)
+    origin = {**job.origin(), "family": adapter.family}
+    checkpoint = _checkpoint(origin, accelerator, checkpoint_dir)
+    kept = checkpoint.path.with_suffix("") if checkpoint else output.with_name(f"{output.name}.validation")
+    validation = Validation.prepare(adapter, job, kept=kept)
+    training = start_training(job, accelerator=accelerator, adapter=adapter, samples=samples)
+    start = checkpoint.load(training) if checkpoint else 0
+    if start == 0 and accelerator.is_main_process:
+        validation.clear()
+    preflight(training, remaining=config.steps - start, reopen=lambda other: open_trainee(other, accelerator),
+              progress=progress)  # fmt: skip
+    run_steps(training, start=start, checkpoint=checkpoint, progress=progress,
+              validate=lambda done: validation.paint(training, done=done, progress=progress))  # fmt: skip
+    losses = tuple(training.mean_losses(config.steps).tolist())
+    sha256 = _write_model(training, output, origin=origin, losses=losses, validation=validation)
+    if checkpoint and accelerator.is_main_process:
+        checkpoint.path.unlink(missing_ok=True)
+    return TrainReport(losses=losses, resumed_from=start, weights_sha256=sha256)
+
+
+def open_trainee(job: TrainJob, accelerator: Accelerator) -> ModelAdapter:
+    """Return the base model on the accelerator's device, in the dtype that its frozen weights need."""
+    return open_model(
+        job.base, device=accelerator.device, dtype=frozen_dtype(accelerator, job.config),
+        max_sequence_length=job.data.max_sequence_length,
     )  # fmt: skip
-    losses = tuple(losses_T.tolist())
-    sha256 = _write_model(adapter, output, origin={**origin, "family": adapter.family}, losses=losses, config=config)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
-    return TrainReport(losses=losses, resumed_from=resumed_from, weights_sha256=sha256)
 
 
-def _origin(
-    base: Path, photos: Path, prior: Path | None, *, trial: Trial, data: DataConfig, config: TrainConfig
-) -> dict[str, Any]:
-    """Return everything that the trained weights depend on: settings, and digests of what was read."""
-    return {
-        "variant": str(trial.variant),
-        "seed": trial.seed,
-        "instance_prompt": data.instance_prompt,
-        "class_prompt": data.class_prompt,
-        "image_size": data.image_size,
-        "config": to_dict(config),
-        "base": digest_of_folder(base),
-        "photos": digest_of_folder(photos),
-        "class_images": digest_of_folder(prior) if prior else None,
-    }
+def cache_inputs(adapter: ModelAdapter, job: TrainJob, *, accelerator: Accelerator, progress: StepProgress) -> Samples:
+    """Return latents of all images, and conditions of all prompts unless text encoders are trained."""
+    data, config, seed = job.data, job.config, job.trial.seed
+    instance = cache_instance(adapter, job.photos, data=data, config=config, seed=seed, progress=progress)
+    prior = cache_class(adapter, job.class_images, data=data, progress=progress) if job.class_images else None
+    book = open_book(
+        adapter, [*instance.prompts, *(prior.prompts if prior else ())], variant=job.trial.variant,
+        augmentation=config.augmentation, seed=seed, device=accelerator.device,
+        trains_text=config.lora.text_encoders,
+    )  # fmt: skip
+    return Samples(instance=instance, prior=prior, book=book)
 
 
-def _run_steps(
-    adapter: ModelAdapter,
-    samples: _Samples,
-    *,
-    trial: Trial,
-    config: TrainConfig,
-    image_size: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    key: str,
-    progress: StepProgress,
-) -> tuple[Tensor, int]:
-    """Take the optimizer steps; return the loss of each (T,), and how many a checkpoint had done."""
-    weights = adapter.prepare_training(method=config.method, rank=config.rank, seed=trial.seed)
-    optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=1e-2, fused=True)
-    losses_T, norms_T = torch.zeros(config.steps, device=device), torch.zeros(config.steps, device=device)
-    state: dict[str, Tensor] = {**weights, "losses": losses_T, "norms": norms_T}
-    start = 0
-    if checkpoint and checkpoint_key(checkpoint) == key:
-        start = load_checkpoint(checkpoint, state, optimizer)
-    snr_gamma = config.snr_gamma if config.loss_weighting == "min_snr" else None
-    for step in range(start, config.steps):
-        optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
-        batch = draw_batch(adapter, samples.instance, samples.prior, step=step, trial=trial, config=config)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            loss = denoising_loss(adapter, batch, snr_gamma=snr_gamma, image_size=image_size)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norms_T[step] = nn.utils.clip_grad_norm_(weights.values(), config.max_grad_norm)
-        optimizer.step()
-        losses_T[step] = loss.detach()
-        done = step + 1
-        saving = checkpoint is not None and done % config.checkpoint_every == 0
-        if saving or done % CHECK_EVERY == 0 or done == config.steps:
-            _check_finite(losses_T[:done], norms_T[:done], adapter, samples, trial=trial, config=config)
-            progress.advance(done, config.steps, "steps")
-        if saving and checkpoint is not None:
-            save_checkpoint(checkpoint, state, optimizer, step=done, key=key)
-    return losses_T, start
-
-
-def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """Return the rate of an optimizer step: linear warm-up over a twentieth of them, then cosine towards 0."""
-    warmup = max(1, round(_WARMUP * config.steps))
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup)))
-
-
-def denoising_loss(adapter: ModelAdapter, batch: Batch, *, snr_gamma: float | None, image_size: int) -> Tensor:
-    """Return the mean over instance rows plus `prior_weight` times the mean over class rows, as a scalar.
-
-    A row's loss is its squared error averaged over the latents, times its min-SNR weight.
-    """
-    noisy_BCHW = adapter.add_noise(batch.latents, batch.noise, batch.times)
-    prediction_BCHW = adapter.predict(noisy_BCHW, batch.times, batch.condition, image_size=image_size)
-    target_BCHW = adapter.target(batch.latents, batch.noise, batch.times)
-    error_B = (prediction_BCHW - target_BCHW).square().mean(dim=(1, 2, 3))
-    return (batch.weights * adapter.loss_weight(batch.times, snr_gamma=snr_gamma) * error_B).sum()
-
-
-def _check_finite(
-    losses_T: Tensor, norms_T: Tensor, adapter: ModelAdapter, samples: _Samples, *, trial: Trial, config: TrainConfig
-) -> None:
-    """Stop before anything broken is stored.
-
-    Raises:
-        FloatingPointError: names the first step whose loss or gradient is not finite, and its files.
-    """
-    finite_T = losses_T.isfinite() & norms_T.isfinite()
-    if bool(finite_T.all()):
-        return
-    step = int((~finite_T).nonzero()[0])
-    batch = draw_batch(adapter, samples.instance, samples.prior, step=step, trial=trial, config=config)
-    raise FloatingPointError(
-        f"step {step + 1}: loss {losses_T[step].item():g}, gradient norm {norms_T[step].item():g}, from "
-        f"{', '.join(batch.files)}; lower learning_rate ({config.learning_rate:g}) or leave these files out"
-    )
+def _checkpoint(origin: dict[str, Any], accelerator: Accelerator, folder: Path | None) -> Checkpoint | None:
+    """Return where this training's state is kept: named by all that the weights depend on."""
+    if folder is None:
+        return None
+    machine = {"device": accelerator.device.type, "precision": accelerator.mixed_precision,
+               "processes": accelerator.num_processes}  # fmt: skip
+    key = digest_of({**origin, **machine})
+    return Checkpoint(path=folder / f"{key[:24]}.safetensors", key=key)
 
 
 def _write_model(
-    adapter: ModelAdapter, output: Path, *, origin: dict[str, Any], losses: tuple[float, ...], config: TrainConfig
+    training: Training, output: Path, *, origin: dict[str, Any], losses: tuple[float, ...], validation: Validation
 ) -> str:
-    """Write weights and `aelif.json` and return the weights' SHA-256."""
-    with new_folder(output) as folder:
-        sha256 = sha256_of(adapter.save_trained(folder, method=config.method))
+    """Write weights, images and `aelif.json`, by one process for all, and return the weights' SHA-256."""
+    if training.accelerator.is_main_process:
         curve = [{"step": step + 1, "loss": round(loss, 6)} for step, loss in enumerate(losses)]
-        write_json(folder / "aelif.json", {"schema": 1, **origin, "weights_sha256": sha256, "losses": curve})
-    return sha256
+        with new_folder(output) as folder:
+            with training.average.in_place():
+                sha256 = sha256_of(training.adapter.save_trained(folder))
+            validation.move_to(folder / "validation")
+            write_json(folder / "aelif.json", {"schema": 1, **origin, "weights_sha256": sha256, "losses": curve})
+    training.accelerator.wait_for_everyone()
+    return sha256 if training.accelerator.is_main_process else ""

@@ -1,63 +1,240 @@
+"""Variants on text conditions: keyed draws, compositions, eligible tokens, pooled embeddings."""
+
 from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.augment.examples import NULL, FakePool, make_condition
 
-from aelif.augment.apply import augment
-from aelif.config import TrainConfig, Variant
-from aelif.models.adapter import TextCondition, TokenKind
-from aelif.randomness import torch_generator
+from aelif.augment.apply import FUNCTIONS, augment
+from aelif.config import AUGMENTATIONS, AugmentationConfig, Variant
+from aelif.models.condition import TextCondition, TokenKind
 
-
-def make_condition(rows: int = 3) -> TextCondition:
-    kinds = [TokenKind.BOS, *[TokenKind.CONTENT] * 5, TokenKind.EOS, *[TokenKind.PAD] * 3]
-    return TextCondition(
-        prompt_embeds=torch.full((rows, 10, 4), 3.0),
-        pooled=torch.full((rows, 6), 2.0),
-        token_kinds=torch.tensor(kinds, dtype=torch.int8).expand(rows, -1),
-    )
+EVERY = pytest.mark.parametrize("name", AUGMENTATIONS)
+ON_EMBEDDINGS = pytest.mark.parametrize("name", ["aelif_mask", "aelif_noise_conv", "cep", "neftune"])
+BY_CHANCE = pytest.mark.parametrize("name", ["aelif_mask", "aelif_noise_conv"])
 
 
-def apply(condition: TextCondition, variant: str, seed: int = 0, **settings) -> TextCondition:
+def apply(
+    condition: TextCondition, variant: str, *, slots=None, seed: int = 0, step: int = 0, done: float = 0.0, **fields
+) -> TextCondition:
     return augment(
-        condition, variant=Variant.parse(variant), config=TrainConfig(**settings),
-        generator=torch_generator(seed, "tokens"), pooled_generator=torch_generator(seed, "pooled"),
+        condition, variant=Variant.parse(variant), config=AugmentationConfig(**fields), seed=seed, step=step,
+        slots=range(len(condition.prompt_embeds)) if slots is None else slots, done=done, pool=FakePool(condition),
     )  # fmt: skip
+
+
+def same(one: TextCondition, other: TextCondition) -> bool:
+    fields = ("prompt_embeds", "pooled", "token_kinds", "attention_mask")
+    pairs = [(getattr(one, field), getattr(other, field)) for field in fields]
+    return all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
+
+
+def changed(result: TextCondition, condition: TextCondition) -> torch.Tensor:
+    return (result.prompt_embeds != condition.prompt_embeds).any(dim=-1)
+
+
+def test_every_augmentation_of_the_settings_has_its_function():
+    assert set(FUNCTIONS) == set(AUGMENTATIONS)
 
 
 def test_baseline_is_the_same_object():
     condition = make_condition()
-    assert apply(condition, "baseline", augment_pooled=True) is condition
+    assert apply(condition, "baseline", pooled=True, same_draw=True) is condition
 
 
-@pytest.mark.parametrize("variant", ["aelif_mask:1", "aelif_noise_conv:1"])
+variants = st.lists(
+    st.sampled_from([
+        "aelif_mask:0.4", "aelif_mask:0.1-0.9", "aelif_noise_conv:0.2to0.8", "cep:0.5-2", "neftune:5",
+        "caption_dropout:0.4", "string_augmentation:0.5",
+    ]),
+    min_size=1, max_size=3,
+).map("+".join)  # fmt: skip
+
+
+@given(
+    variant=variants, order=st.permutations(range(6)), cut=st.integers(0, 6), step=st.integers(0, 9),
+    pooled=st.booleans(), mask_attention=st.booleans(), segments=st.sampled_from(["together", "apart"]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_a_row_does_not_depend_on_how_the_batch_is_ordered_or_cut(variant, order, cut, step, **fields):
+    slots = [4 * row + 1 for row in range(6)]
+    condition, moment = make_condition(range(6)), {"step": step, "done": 0.3, **fields}
+    condition = replace(condition, attention_mask=condition.token_kinds >= 0)
+    whole = apply(condition, variant, slots=slots, **moment)
+    for rows in (order[:cut], order[cut:]):
+        if rows:
+            part = apply(condition.select(torch.tensor(rows)), variant, slots=[slots[row] for row in rows], **moment)
+            assert same(part, whole.select(torch.tensor(rows)))
+
+
+@EVERY
+def test_seed_step_and_slot_each_change_what_happens(name):
+    condition = make_condition([0] * 12)
+    results = [
+        apply(condition, f"{name}:0.5", slots=range(first, first + 12), seed=seed, step=step)
+        for seed, step, first in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 12)]
+    ]
+    assert same(results[0], apply(condition, f"{name}:0.5"))
+    assert not any(same(results[0], other) for other in results[1:])
+
+
+@EVERY
+def test_the_input_stays_and_the_dtype_too(name):
+    condition = make_condition(dtype=torch.bfloat16)
+    before = condition.select(torch.arange(3))
+    result = apply(condition, f"{name}:1", pooled=True, mask_attention=True)
+    assert same(condition, before)
+    assert not torch.equal(result.prompt_embeds, condition.prompt_embeds)
+    assert (result.prompt_embeds.dtype, result.pooled.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert result.segments == condition.segments
+
+
+@EVERY
+def test_nothing_is_read_back_from_the_device(name):
+    """The meta device, like a GPU, mixes with no CPU tensor; and nothing can be read from it at all."""
+    condition = make_condition(range(6))
+    fields = ("prompt_embeds", "pooled", "token_kinds")
+    there = replace(condition, **{field: getattr(condition, field).to("meta") for field in fields})
+    pool = SimpleNamespace(null=lambda: there, misspelt=lambda generators: there)
+    for settings_ in (AugmentationConfig(), AugmentationConfig(pooled=True, segments="apart", mask_attention=True)):
+        result = augment(
+            there, variant=Variant.of(name, 0.5), config=settings_, seed=0, step=0, slots=range(6), done=0.0, pool=pool
+        )
+        assert result.prompt_embeds.is_meta
+        assert result.prompt_embeds.shape == condition.prompt_embeds.shape
+
+
+@EVERY
+def test_gradients_reach_the_text_encoders(name):
+    condition = make_condition([0] * 8)
+    embeds = condition.prompt_embeds.requires_grad_()
+    result = apply(condition, f"{name}:0.5", eligible="content")
+    result.prompt_embeds.sum().backward()
+    assert embeds.grad.isfinite().all()
+    assert (embeds.grad[:, 0] == 1).any(), "BOS is let through"
+
+
+@EVERY
+def test_same_draw_hits_all_rows_like_slot_0(name):
+    condition = make_condition([0] * 6)
+    result = apply(condition, f"{name}:0.4", same_draw=True, pooled=True, slots=range(7, 13))
+    assert all(same(result.select(torch.tensor([0])), result.select(torch.tensor([row]))) for row in range(6))
+    assert same(result.select(torch.tensor([0])), apply(make_condition([0]), f"{name}:0.4", slots=[0], pooled=True))
+    ranged = apply(condition, "aelif_mask:0.1-0.9", same_draw=True)
+    assert changed(ranged, condition).sum(dim=1).unique().numel() == 1
+
+
+@ON_EMBEDDINGS
 @pytest.mark.parametrize(
     ("eligible", "positions"),
-    [("all", range(10)), ("content", range(1, 6)), ("content+eos", range(1, 7))],
+    [("all", range(10)), ("not_bos", range(1, 10)), ("content", range(1, 6)), ("content+eos", range(1, 7))],
 )
-def test_eligible_tokens(variant, eligible, positions):
+def test_eligible_tokens(name, eligible, positions):
+    condition = make_condition([0, 3])
+    hit = changed(apply(condition, f"{name}:1", eligible=eligible), condition)
+    assert hit.nonzero()[:, 1].unique().tolist() == list(positions)
+
+
+@BY_CHANCE
+def test_the_share_is_taken_of_all_tokens_or_of_each_segment(name):
+    condition = make_condition(range(40))
+    together = changed(apply(condition, f"{name}:0.4"), condition)
+    apart = changed(apply(condition, f"{name}:0.4", segments="apart"), condition)
+    assert (together.sum(dim=1) == 4).all()
+    assert apart[:, :7].sum(dim=1).unique().tolist() == [2]  # floor(0.4 · 7) and floor(0.4 · 3)
+    assert apart[:, 7:].sum(dim=1).unique().tolist() == [1]
+    assert together[:, 7:].sum(dim=1).unique().numel() > 1
+
+
+def test_zeroed_tokens_leave_attention_where_the_settings_say_so():
     condition = make_condition()
-    changed = (apply(condition, variant, eligible=eligible).prompt_embeds != condition.prompt_embeds).any(-1)
-    assert changed.nonzero()[:, 1].unique().tolist() == list(positions)
-
-
-@pytest.mark.parametrize("variant", ["aelif_mask:0.4", "aelif_noise_conv:0.4"])
-def test_pooled_is_untouched_unless_asked_for(variant):
-    condition = make_condition(rows=400)
-    plain, pooled = apply(condition, variant), apply(condition, variant, augment_pooled=True)
-    assert torch.equal(plain.pooled, condition.pooled)
-    assert torch.equal(plain.prompt_embeds, pooled.prompt_embeds)
-    hit = (pooled.pooled != condition.pooled).any(-1)
-    assert hit.float().mean().item() == pytest.approx(0.4, abs=0.12)  # 5 standard errors
-    assert torch.equal((pooled.pooled != condition.pooled).all(-1), hit), "hit as a whole"
+    result = apply(condition, "aelif_mask:0.4", mask_attention=True)
+    assert torch.equal(~result.attention_mask, (result.prompt_embeds == 0).all(dim=-1))
+    assert apply(condition, "aelif_mask:0.4").attention_mask is None
+    words = condition.token_kinds != TokenKind.PAD
+    masked = apply(replace(condition, attention_mask=words), "aelif_mask:0.4", mask_attention=True)
+    assert torch.equal(masked.attention_mask, words & (result.prompt_embeds != 0).all(dim=-1))
+    assert apply(condition, "aelif_noise_conv:0.4", mask_attention=True).attention_mask is None
 
 
 def test_noise_follows_the_settings():
-    result = apply(make_condition(), "aelif_noise_conv:1", noise_mean=0.5, noise_std=0.0)
+    result = apply(make_condition([0]), "aelif_noise_conv:1", noise_mean=0.5, noise_std=0.0)
     assert torch.allclose(result.prompt_embeds, torch.tensor(1.5))
 
 
-def test_families_without_a_pooled_embedding():
+@ON_EMBEDDINGS
+def test_pooled_is_untouched_unless_asked_for(name):
     condition = make_condition()
-    bare = TextCondition(prompt_embeds=condition.prompt_embeds, pooled=None, token_kinds=condition.token_kinds)
-    assert apply(bare, "aelif_mask:0.5", augment_pooled=True).pooled is None
+    plain, pooled = apply(condition, f"{name}:0.4"), apply(condition, f"{name}:0.4", pooled=True)
+    assert torch.equal(plain.pooled, condition.pooled)
+    assert torch.equal(plain.prompt_embeds, pooled.prompt_embeds)
+    assert apply(replace(condition, pooled=None), f"{name}:0.5", pooled=True).pooled is None
+
+
+@BY_CHANCE
+def test_pooled_is_hit_as_a_whole_by_chance(name):
+    condition = make_condition(range(400))
+    hit = apply(condition, f"{name}:0.4", pooled=True).pooled != condition.pooled
+    assert torch.equal(hit.all(dim=-1), hit.any(dim=-1))
+    assert hit.all(dim=-1).double().mean().item() == pytest.approx(0.4, abs=0.12)  # 5 standard errors
+
+
+@pytest.mark.parametrize(("variant", "deviation"), [("cep:2", 2 / 6**0.5), ("neftune:3", 3 / 6**0.5 / 3**0.5)])
+def test_pooled_gets_noise_as_one_token(variant, deviation):
+    condition = make_condition([0] * 1000)
+    noise = apply(condition, variant, pooled=True).pooled - condition.pooled
+    assert noise.mean().item() == pytest.approx(0, abs=5 * deviation / 6000**0.5)
+    assert noise.std().item() == pytest.approx(deviation, rel=0.05)
+
+
+def test_a_range_hits_a_prefix_of_what_its_upper_end_hits():
+    condition = make_condition(range(30))
+    ranged, upper = (changed(apply(condition, f"aelif_mask:{text}"), condition) for text in ("0.1-0.9", "0.9"))
+    assert not (ranged & ~upper).any(), "the magnitude's draw does not shift the positions' draw"
+    assert ranged.sum(dim=1).unique().numel() > 4
+    assert set(ranged.sum(dim=1).tolist()) <= set(range(1, 10))
+
+
+def test_a_ramp_grows_with_the_training():
+    condition = make_condition([0])
+    counts = [changed(apply(condition, "aelif_mask:0to1", done=done), condition).sum().item()
+              for done in (0, 0.05, 0.3, 0.999)]  # fmt: skip
+    assert counts == [0, 0, 3, 9]
+
+
+def test_terms_apply_from_left_to_right():
+    condition = make_condition(range(4))
+    misspelt_last = apply(condition, "aelif_mask:0.5+string_augmentation:1")
+    assert not (misspelt_last.prompt_embeds == 0).all(dim=-1)[1:].any()
+    masked_last = apply(condition, "string_augmentation:1+aelif_mask:0.5")
+    assert ((masked_last.prompt_embeds == 0).all(dim=-1).sum(dim=1)[1:] == 5).all()
+    assert (masked_last.prompt_embeds[1:].amax(dim=(1, 2)) >= 100).all()
+
+
+def test_a_second_term_does_not_change_the_first():
+    condition = make_condition(range(8))
+    first, both = apply(condition, "aelif_mask:0.4"), apply(condition, "aelif_mask:0.4+cep:1")
+    zeroed = (first.prompt_embeds == 0).all(dim=-1)
+    assert torch.equal(zeroed, both.prompt_embeds.abs().amax(dim=-1) < 2.5)
+    twice = apply(condition, "aelif_mask:0.4+aelif_mask:0.4")
+    assert (changed(twice, condition).sum(dim=1) > 4).any(), "equal terms draw apart"
+
+
+@pytest.mark.parametrize("variant", ["caption_dropout:0.5+cep:1", "cep:1+caption_dropout:0.5"])
+def test_the_unconditional_embedding_is_never_augmented(variant):
+    condition = make_condition(range(40))
+    dropped = (apply(condition, variant).pooled == NULL).all(dim=-1)
+    assert 5 < dropped.sum() < 35
+    assert (apply(condition, variant, pooled=True).prompt_embeds[dropped] == NULL).all()
+
+
+def test_dropout_draws_by_its_written_place():
+    condition = make_condition(range(40))
+    alone, first = apply(condition, "caption_dropout:0.5"), apply(condition, "caption_dropout:0.5+aelif_mask:0.5")
+    assert torch.equal(alone.pooled, first.pooled)

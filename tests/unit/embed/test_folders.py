@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,3 +64,16 @@ def test_components_write_the_same_bytes_twice(scorer_folder: Path, tmp_path: Pa
     assert read_embeddings(first.path).images.shape == (2, 16)
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2
     assert read_image_records(whole.path) == read_image_records(folder.path)
+
+
+def test_only_the_scored_subject_is_the_reference(scorer_folder: Path, tmp_path: Path):
+    folder = write_shard(tmp_path / "photos", [(0, 0), (0, 1), (1, 0)])
+    records = read_image_records(folder)
+    write_image_records(folder, [replace(record, subject=index % 2) for index, record in enumerate(records)])
+    score = to_dict(ScoreConfig(scorer=str(scorer_folder)))
+    output = SimpleNamespace(path=str(tmp_path / "reference"))
+    embed_photos.python_func(SimpleNamespace(path=str(folder)), score, output, "1")
+    reference = read_embeddings(output.path)
+    assert [record.file_name for record in reference.records] == ["0-0.png", "1-0.png"]
+    everyone = embed_folders([folder], ScoreConfig(scorer=str(scorer_folder)), QUIET)
+    np.testing.assert_allclose(reference.images, everyone.images[[0, 2]], atol=1e-6)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aelif.models.noise import NoiseSchedule
 
@@ -34,6 +37,17 @@ def test_min_snr_weights_known_values():
 def test_zero_terminal_snr_is_finite(prediction, limit):
     schedule = NoiseSchedule.from_config({**CONFIG, "rescale_betas_zero_snr": True, "prediction_type": prediction})
     assert schedule.loss_weight(torch.tensor([999]), snr_gamma=5.0).item() == pytest.approx(limit, abs=1e-6)
+
+
+@given(time=st.integers(0, 999), gamma=st.floats(0.1, 50.0), velocity=st.booleans(), zero_terminal=st.booleans())
+def test_min_snr_agrees_with_diffusers_ratio(time: int, gamma: float, velocity: bool, zero_terminal: bool):
+    prediction = "v_prediction" if velocity else "epsilon"
+    config = {**CONFIG, "prediction_type": prediction, "rescale_betas_zero_snr": zero_terminal}
+    weight = NoiseSchedule.from_config(config).loss_weight(torch.tensor([time]), snr_gamma=gamma).item()
+    snr = compute_snr(DDPMScheduler(**config), torch.tensor([time])).item()
+    expected = min(snr, gamma) / (snr + 1) if velocity else min(snr, gamma) / snr if snr > 0 else 1.0
+    assert weight == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert 0 <= weight <= 1
 
 
 def test_unknown_prediction_is_refused():

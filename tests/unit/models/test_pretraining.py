@@ -10,7 +10,7 @@ from torch import nn
 
 from aelif.models.miniature.data import draw_scenes, read_scenes, write_scenes
 from aelif.models.miniature.loop import pretrain
-from aelif.models.miniature.pretrain_generator import GROUNDS, mentions, slip
+from aelif.models.miniature.pretrain_text import GROUNDS, mentions, slip
 from aelif.models.miniature.scenes import BACKGROUNDS, FONT, OBJECTS, PLACES, TINTS, caption, sample_scene
 from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator

@@ -11,46 +11,98 @@ from safetensors.numpy import save_file
 
 from aelif.artifacts import read_json, sha256_of
 from aelif.models import resolve
-from aelif.models.completeness import check_model
+from aelif.models.completeness import check_model, parts_of
 from aelif.models.component import resolve_model as component
 from aelif.models.resolve import builtin_folder, model_kind, resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = f"acme/tiny-sdxl@{COMMIT}"
-INDEX = {
-    "_class_name": "StableDiffusionXLPipeline",
-    "_diffusers_version": "0.38.0",
-    "force_zeros_for_empty_prompt": True,
-    "feature_extractor": [None, None],
-    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
+CLIP = ["transformers", "CLIPTextModel"]
+CLIP_TOKENS = ["transformers", "CLIPTokenizer"]
+T5 = ["transformers", "T5EncoderModel"]
+T5_TOKENS = ["transformers", "T5TokenizerFast"]
+NOTHING = [None, None]
+INDICES = {
+    "StableDiffusionPipeline": {
+        "feature_extractor": ["transformers", "CLIPImageProcessor"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": CLIP,
+        "tokenizer": CLIP_TOKENS,
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
+    "StableDiffusionXLPipeline": {
+        "force_zeros_for_empty_prompt": True,
+        "feature_extractor": NOTHING,
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": CLIP,
+        "text_encoder_2": CLIP,
+        "tokenizer": CLIP_TOKENS,
+        "tokenizer_2": CLIP_TOKENS,
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
+    "StableDiffusion3Pipeline": {
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": CLIP,
+        "text_encoder_2": CLIP,
+        "text_encoder_3": T5,
+        "tokenizer": CLIP_TOKENS,
+        "tokenizer_2": CLIP_TOKENS,
+        "tokenizer_3": T5_TOKENS,
+        "transformer": ["diffusers", "SD3Transformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
+    "FluxPipeline": {
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": CLIP,
+        "text_encoder_2": T5,
+        "tokenizer": CLIP_TOKENS,
+        "tokenizer_2": T5_TOKENS,
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    },
 }
-WEIGHTS = {
-    "text_encoder/model.safetensors": 1.0,
-    "unet/diffusion_pytorch_model.safetensors": 2.0,
-    "vae/diffusion_pytorch_model.safetensors": 3.0,
-}
+FAMILIES = dict(zip(INDICES, ("sd", "sdxl", "sd3", "flux"), strict=True))
+WEIGHTS = [
+    "text_encoder/model.safetensors",
+    "text_encoder_2/model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+]
 CONFIGS = [
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
-    "tokenizer/vocab.json",
+    "text_encoder_2/config.json",
     "tokenizer/merges.txt",
+    "tokenizer/vocab.json",
+    "tokenizer_2/merges.txt",
+    "tokenizer_2/vocab.json",
     "unet/config.json",
     "vae/config.json",
 ]
+"""Files of an SDXL folder."""
 
 
-def write_model(folder: Path, *, pipeline: str = "StableDiffusionXLPipeline") -> Path:
-    """Write the skeleton of a diffusers folder: true names, tiny weights."""
-    for name in CONFIGS:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("{}")
-    for name, value in WEIGHTS.items():
-        save_file({"weight": np.full((2, 2), value, np.float16)}, folder / name)
-    (folder / "model_index.json").write_text(json.dumps({**INDEX, "_class_name": pipeline}))
+def write_model(folder: Path, *, pipeline: str = "StableDiffusionXLPipeline", **changes: object) -> Path:
+    """Write the skeleton of a diffusers folder: true names, tiny weights; `changes` go to its index."""
+    index = {"_class_name": pipeline, "_diffusers_version": "0.38.0", **INDICES.get(pipeline, {}), **changes}
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (part, library, class_name) in enumerate(parts_of(index)):
+        texts = ["config.json"]
+        if "Tokenizer" in class_name:
+            texts = ["spiece.model"] if class_name.startswith("T5") else ["vocab.json", "merges.txt"]
+        elif "Scheduler" in class_name:
+            texts = ["scheduler_config.json"]
+        (folder / part).mkdir(exist_ok=True)
+        for text in texts:
+            (folder / part / text).write_text("{}")
+        if texts == ["config.json"]:
+            stem = "diffusion_pytorch_model" if library == "diffusers" else "model"
+            value = np.full((2, 2), number, np.float16)
+            save_file({"weight": value}, folder / part / f"{stem}.safetensors")
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 
@@ -81,7 +133,10 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_local_folder_is_copied_without_what_is_not_needed(model, tmp_path):
-    for extra in ("unet/model.onnx", "run.py", ".cache/token.json", "source.json"):
+    extras = ["unet/model.onnx", "run.py", ".cache/token.json", "source.json"]
+    extras += ["sd_xl_base.safetensors", "vae_1_0/config.json", "unet/diffusion_pytorch_model.fp16.safetensors"]
+    extras += ["text_encoder/model.fp16-00001-of-00002.safetensors", "unet/model.non_ema.safetensors"]
+    for extra in extras:
         (model / extra).parent.mkdir(exist_ok=True)
         (model / extra).write_text("secret")
     (model / "LICENSE").write_text("licence")
@@ -122,10 +177,10 @@ def test_sharded_weights_are_checked_shard_by_shard(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["vae/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer.json", *WEIGHTS]
+    "name", ["vae/config.json", "scheduler/scheduler_config.json", "tokenizer/merges.txt", *WEIGHTS]
 )
 def test_a_missing_file_is_named(name, model, tmp_path):
-    (model / name.replace("tokenizer.json", "merges.txt")).unlink()  # either file would do
+    (model / name).unlink()
     with pytest.raises(ValueError, match=f"{name} is missing.*save_pretrained"):
         resolve_model(str(model), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -151,8 +206,9 @@ def test_pickles_variants_and_single_files_are_refused_with_the_remedy(model, tm
 
 
 def test_unknown_pipelines_and_broken_indices_are_named(model):
-    write_model(model, pipeline="FluxPipeline")
-    with pytest.raises(ValueError, match=r"'FluxPipeline'; known: StableDiffusionXLPipeline \(sdxl\)"):
+    write_model(model, pipeline="SanaPipeline")
+    known = r"StableDiffusionPipeline \(sd\), StableDiffusionXLPipeline \(sdxl\), .*\(sd3\), FluxPipeline \(flux\)"
+    with pytest.raises(ValueError, match=rf"'SanaPipeline'; known: {known}"):
         check_model(model, uri="x/y")
     for text, message in {"{": "is not JSON", "[]": "is not a table"}.items():
         (model / "model_index.json").write_text(text)
@@ -204,7 +260,7 @@ def test_an_unpinned_hub_id_is_refused_with_the_remedy(uri):
         ("gs://bucket/model", "unknown scheme"),
         ("models:/name", "models:/name@alias"),
         ("models:/a/b@c", "models:/name@alias"),
-        ("", "base_model = ''"),
+        ("", "base_model = ''.*builtin:miniature-sdxl, builtin:miniature-sd3,"),
     ],
 )
 def test_wrong_names_are_refused_before_anything_is_read(uri, message):
@@ -262,3 +318,109 @@ def test_the_component_writes_the_model_and_its_lineage(model, tmp_path, monkeyp
     component.python_func(base_model=str(tmp_path / "model.zip"), base_fingerprint="", model=output, code_version="c")
     assert output.metadata["family"] == "sdxl"
     assert output.metadata["digest"] == read_json(tmp_path / "step" / "model" / "source.json")["digest"]
+
+
+# ── Families ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("pipeline", INDICES)
+def test_every_family_is_recognised_and_every_part_demanded(pipeline, tmp_path):
+    assert check_model(write_model(tmp_path / "whole", pipeline=pipeline), uri="x") == FAMILIES[pipeline]
+    for part, _, _ in parts_of(INDICES[pipeline]):
+        folder = write_model(tmp_path / part, pipeline=pipeline)
+        shutil.rmtree(folder / part)
+        with pytest.raises(ValueError, match=rf"x: {part}/\S+ .*is missing from"):
+            check_model(folder, uri="x")
+        folder = write_model(tmp_path / f"no-{part}", pipeline=pipeline, **{part: NOTHING})
+        if part not in ("text_encoder_3", "tokenizer_3"):
+            with pytest.raises(
+                ValueError, match=rf"names no '{part}', which {pipeline} \({FAMILIES[pipeline]}\) needs"
+            ):
+                check_model(folder, uri="x")
+
+
+def test_t5_may_be_left_out_of_sd3_but_not_by_halves(tmp_path):
+    pipeline = "StableDiffusion3Pipeline"
+    absent = {"text_encoder_3": NOTHING, "tokenizer_3": NOTHING}
+    assert check_model(write_model(tmp_path / "a", pipeline=pipeline, **absent), uri="x") == "sd3"
+    for part, twin in (("text_encoder_3", "tokenizer_3"), ("tokenizer_3", "text_encoder_3")):
+        folder = write_model(tmp_path / part, pipeline=pipeline, **{part: NOTHING})
+        with pytest.raises(ValueError, match=f"names no '{part}'"):
+            check_model(folder, uri="x")
+        assert (folder / twin).exists()
+
+
+def test_tokenizers_may_come_as_one_file(tmp_path):
+    folder = write_model(tmp_path / "flux", pipeline="FluxPipeline")
+    for part, old in (("tokenizer", "merges.txt"), ("tokenizer_2", "spiece.model")):
+        (folder / part / old).unlink()
+        with pytest.raises(ValueError, match=f"{part}/({old}|tokenizer.json) is missing"):
+            check_model(folder, uri="x")
+        (folder / part / "tokenizer.json").write_text("{}")
+        check_model(folder, uri="x")
+
+
+def test_safety_checkers_are_neither_demanded_nor_kept(tmp_path):
+    folder = write_model(tmp_path / "sd15", pipeline="StableDiffusionPipeline")
+    without = resolve_model(str(folder), tmp_path / "without")
+    before = (folder / "model_index.json").read_bytes()
+    for name in ("safety_checker", "feature_extractor"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text("{}")
+    with_checker = resolve_model(str(folder), tmp_path / "with")
+    assert with_checker.digest == without.digest
+    index = read_json(tmp_path / "with" / "model_index.json")
+    assert (index["safety_checker"], index["feature_extractor"]) == (NOTHING, NOTHING)
+    assert index["requires_safety_checker"] is False
+    assert with_checker.files["model_index.json"] == sha256_of(tmp_path / "with" / "model_index.json")
+    assert (folder / "model_index.json").read_bytes() == before
+    assert not any(name.startswith(("safety", "feature")) for name in files(tmp_path / "with"))
+    assert check_model(tmp_path / "with", uri="x") == "sd"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "part"), [("FluxPipeline", "transformer"), ("StableDiffusion3Pipeline", "text_encoder_3")]
+)
+def test_sharded_parts_of_large_families(pipeline, part, tmp_path):
+    folder = write_model(tmp_path / "model", pipeline=pipeline)
+    whole = next((folder / part).glob("*.safetensors"))
+    shards = [f"{whole.stem}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for shard in shards:
+        shutil.copy(whole, folder / part / shard)
+    whole.unlink()
+    (folder / part / f"{whole.name}.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards))}))
+    assert {f"{part}/{shard}" for shard in shards} < set(resolve_model(str(folder), tmp_path / "out").files)
+    (folder / part / shards[0]).unlink()
+    with pytest.raises(ValueError, match=f"{part}/{shards[0]} is missing"):
+        resolve_model(str(folder), tmp_path / "out")
+
+
+def test_the_hub_is_asked_for_what_is_read_and_nothing_else(tmp_path, monkeypatch):
+    """SD 1.5 with its checker, in every format that repositories hold: the true filter runs on true names."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    repository = write_model(tmp_path / "repository", pipeline="StableDiffusionPipeline")
+    wanted = files(repository)
+    unwanted = [
+        "safety_checker/model.safetensors", "feature_extractor/preprocessor_config.json", "v1-5-pruned.safetensors",
+        "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors", "text_encoder/model.fp16-00001-of-00002.safetensors",
+        "text_encoder/model.safetensors.index.fp16.json", "text_encoder/flax_model.msgpack",
+    ]  # fmt: skip
+    asked = []
+
+    def snapshot_download(name, *, revision, allow_patterns, ignore_patterns):
+        asked.extend(filter_repo_objects(
+            [*wanted, *unwanted], allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        ))  # fmt: skip
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: str(repository / "model_index.json"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert resolve_model(HUB, tmp_path / "out").family == "sd"
+    assert sorted(asked) == wanted
+    write_model(repository, pipeline="SanaPipeline")
+    asked.clear()
+    with pytest.raises(ValueError, match="'SanaPipeline'; known:"):
+        resolve_model(HUB, tmp_path / "out")
+    assert not asked

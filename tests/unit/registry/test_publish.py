@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
 from aelif.artifacts import read_json, sha256_of, write_json
 from aelif.config import GateConfig
@@ -219,3 +220,20 @@ def test_addresses_that_lead_nowhere(tracking, tmp_path):
 def test_results_cannot_be_changed_by_accident(tmp_path):
     with pytest.raises(dataclasses.FrozenInstanceError):
         write_results(tmp_path / "results").summary = tmp_path
+
+
+def test_validation_images_become_a_chart_once(tracking, client, tmp_path):
+    results = write_results(tmp_path / "results")
+    for step in (10, 20):
+        folder = results.models[BEST] / "validation" / f"step-{step:06d}"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (step, 0, 0)).save(folder / "00.png")
+
+    publish_it(tracking, results)
+    publish_it(tracking, results)
+
+    run = client.search_runs(["1"], f"tags.`kfp.step` = 'trial {BEST}'")[0]
+    names = [file.path for file in client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
+    assert [name.partition("+timestamp+")[0] for name in sorted(names)] == [
+        "images/validation~00+step+10", "images/validation~00+step+20",
+    ]  # fmt: skip

@@ -11,8 +11,8 @@ from aelif.registry.tracking import close, close_by_status, open_parent
 from .small_run import SETTINGS, TRIALS, local_tracking
 
 
-def open_it(tracking, run_key="job-1", settings=SETTINGS, **more):
-    return open_parent(tracking, run_key, settings=settings, trials=TRIALS, code_version="c0de", **more)
+def open_it(tracking, run_key="job-1", settings=SETTINGS, trials=TRIALS, **more):
+    return open_parent(tracking, run_key, settings=settings, trials=trials, code_version="c0de", **more)
 
 
 def runs_of(client, key="job-1"):
@@ -46,6 +46,15 @@ def test_every_trial_is_a_run_below(tracking, client):
         "magnitude": "0.3",
         "seed": "1",
     }
+
+
+def test_magnitudes_are_told_as_the_variant_writes_them(tracking, client):
+    composed = "string_augmentation:0.5+aelif_mask:0.1-0.3+cep:0to1/seed=0"
+    open_it(tracking, trials=["baseline/seed=0", composed])
+    params = {step: run.data.params for step, run in runs_of(client).items()}
+    assert params[f"trial {composed}"]["augmentation"] == "string_augmentation+aelif_mask+cep"
+    assert params[f"trial {composed}"]["magnitude"] == "0.5+0.1-0.3+0to1"
+    assert params["trial baseline/seed=0"]["magnitude"] == "0"
 
 
 def test_opening_twice_resumes(tracking, client):

@@ -1,11 +1,42 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.tiny import write_photos, write_tiny_sdxl
 
-from aelif.config import DataConfig
+from aelif.config import DataConfig, LoraConfig, OptimizerConfig, Subject, TrainConfig, Trial
+from aelif.progress import StepProgress
+from aelif.train.dreambooth import fine_tune
+
+SMALL = {"steps": 6, "crops": 2, "checkpoint_every": 2, "lora": LoraConfig(rank=2, alpha=2)}
+
+
+class Interrupting(StepProgress):
+    """Stops the training as Ctrl-C would, at the first report from step `at` on."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__("train", "test")
+        self.at = at
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        if done >= self.at:
+            raise KeyboardInterrupt
+
+
+class Listening(StepProgress):
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        super().__init__("train", "test")
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, event: str, **fields: object) -> None:
+        json.dumps(fields)
+        self.events.append({"event": event, **fields})
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +54,39 @@ def class_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("train") / "class", count=4, text="a photo of a backpack", seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data() -> DataConfig:
     return DataConfig(
         instance_images="photos", instance_prompt="a photo of sks backpack", class_prompt="a photo of a backpack"
     )
+
+
+@pytest.fixture(scope="session")
+def two_subjects(data: DataConfig) -> DataConfig:
+    cat = Subject(instance_images="cats", instance_prompt="a photo of zwx cat", class_prompt="a photo of a cat")
+    return DataConfig(
+        instance_images=data.instance_images, instance_prompt=data.instance_prompt, class_prompt=data.class_prompt,
+        more_subjects=(cat,),
+    )  # fmt: skip
+
+
+def settings(**changes: Any) -> TrainConfig:
+    """Return small settings; `learning_rate`, `optimizer` names and LoRA fields may be given flat."""
+    chosen = {**SMALL, **changes}
+    optimizer = {key: chosen.pop(key) for key in ("learning_rate", "name", "schedule") if key in chosen}
+    return TrainConfig(**chosen, optimizer=OptimizerConfig(**optimizer))
+
+
+@pytest.fixture
+def train(base: Path, photos: Path, class_images: Path, data: DataConfig, tmp_path: Path) -> Callable[..., Any]:
+    def train(
+        name: str, trial: str = "aelif_noise_conv:0.3/seed=1", progress: StepProgress | None = None, *,
+        model: Path = base, checkpoints: Path | None = None, prior: Path | None = class_images, subjects=data, **changes,
+    ):  # fmt: skip
+        return fine_tune(
+            base=model, photos=photos, class_images=prior, output=tmp_path / name, trial=Trial.parse(trial),
+            data=subjects, config=settings(**changes), checkpoint_dir=checkpoints,
+            progress=progress or StepProgress("train", "test"),
+        )  # fmt: skip
+
+    return train

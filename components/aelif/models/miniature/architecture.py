@@ -1,18 +1,24 @@
-"""Shapes of `builtin:miniature-sdxl` and `builtin:miniature-clip`: the real classes, made small."""
+"""Shapes of the miniatures (SDXL, SD3 and their open_clip scorer): the real classes, made small."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 IMAGE_SIZE = 64
 """Width and height of a miniature image, in pixels; latents are 8 × 8 × 16."""
 
 MAX_TOKENS = 77
-"""Prompt length of the generator's text encoders, as in SDXL."""
+"""Prompt length of SDXL's text encoders, which the miniature keeps."""
+
+SD3_TOKENS = 32
+"""Prompt length of the SD3 miniature: every text token passes every block, so that 77 would double its cost."""
+
+SD3_ABSENT_TOKENS = 16
+"""Zeros that stand for the absent T5 (`max_sequence_length`); the stock pipeline's default is 256."""
 
 SCORER: dict[str, Any] = {
     "embed_dim": 128,
@@ -77,4 +83,24 @@ def build_denoiser() -> UNet2DConditionModel:
         projection_class_embeddings_input_dim=128 + 6 * 32,
         use_linear_projection=True,
         norm_num_groups=16,
+    )
+
+
+def build_transformer() -> SD3Transformer2DModel:
+    """Return an untrained diffusion transformer over (B, 16, 8, 8) latents, conditioned as SD3's."""
+    from diffusers import SD3Transformer2DModel
+
+    return SD3Transformer2DModel(
+        sample_size=IMAGE_SIZE // 8,
+        patch_size=1,
+        in_channels=16,
+        out_channels=16,
+        num_layers=6,
+        num_attention_heads=3,
+        attention_head_dim=64,
+        joint_attention_dim=96 + 128,
+        caption_projection_dim=192,
+        pooled_projection_dim=96 + 128,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from aelif.models.miniature.architecture import IMAGE_SIZE, MAX_TOKENS, SCORER
+from aelif.models.miniature.architecture import IMAGE_SIZE, MAX_TOKENS, SCORER, SD3_TOKENS
 from aelif.models.miniature.scenes import glyph, paint_background, place_on, tint_glyph
 from aelif.randomness import numpy_generator
 
@@ -15,13 +15,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 """Where the package keeps the miniatures."""
 
 
-def export_generator(work: Path, output: Path = WEIGHTS / "sdxl") -> None:
+def export_sdxl(work: Path, output: Path = WEIGHTS / "sdxl") -> None:
     """Write `builtin:miniature-sdxl` as a diffusers folder with half-precision safetensors."""
     import torch
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    from aelif.models.miniature.pretrain_generator import SCHEDULE
+    from aelif.models.miniature.pretrain_denoisers import SCHEDULE
     from aelif.models.miniature.tokenizer import write_tokenizer
 
     tokenizer = write_tokenizer(work / "text" / "tokenizer", max_tokens=MAX_TOKENS)
@@ -35,6 +35,44 @@ def export_generator(work: Path, output: Path = WEIGHTS / "sdxl") -> None:
         scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading", steps_offset=1),
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
+    )
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(output, safe_serialization=True)
+
+
+def export_sd3(work: Path, output: Path = WEIGHTS / "sd3") -> None:
+    """Write `builtin:miniature-sd3`: the same autoencoder and text encoders, SD3's transformer, no T5.
+
+    SD3 takes a pooled embedding of both encoders, so the first gets a projection: the identity.
+    """
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        SD3Transformer2DModel,
+        StableDiffusion3Pipeline,
+    )
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    from aelif.models.miniature.tokenizer import write_tokenizer
+
+    tokenizer = write_tokenizer(work / "text" / "tokenizer_sd3", max_tokens=SD3_TOKENS)
+    first = CLIPTextModel.from_pretrained(work / "text" / "first")
+    projected = CLIPTextModelWithProjection(first.config)
+    projected.text_model.load_state_dict(first.text_model.state_dict())
+    torch.nn.init.eye_(projected.text_projection.weight)
+    autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder" / "model")
+    autoencoder.register_to_config(shift_factor=0.0)
+    pipeline = StableDiffusion3Pipeline(
+        vae=autoencoder,
+        text_encoder=projected,
+        text_encoder_2=CLIPTextModelWithProjection.from_pretrained(work / "text" / "second"),
+        text_encoder_3=None,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=None,
+        transformer=SD3Transformer2DModel.from_pretrained(work / "transformer" / "model"),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(output, safe_serialization=True)

@@ -1,7 +1,7 @@
 """Pretrain the miniatures: `python -m aelif.models.miniature.pretrain all --work build/miniature`.
 
-Stages, each resumable and seeded: data, autoencoder, scorer, text, denoiser; then `export` writes
-the packaged fp16 folders and measures them on held-out scenes.
+Stages, each resumable and seeded: data, autoencoder, scorer, text, denoiser (SDXL), transformer (SD3);
+then `export` writes the packaged fp16 folders and measures them on held-out scenes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from aelif.models.miniature.architecture import (
 )
 from aelif.models.miniature.data import NUM_HELD_OUT, NUM_TRAIN, draw_scenes, read_scenes, write_scenes
 from aelif.models.miniature.loop import pretrain
-from aelif.models.miniature.pretrain_generator import pretrain_denoiser, pretrain_text
+from aelif.models.miniature.pretrain_denoisers import pretrain_transformer, pretrain_unet
+from aelif.models.miniature.pretrain_text import pretrain_text
 from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator, torch_generator
 
 SEED = 20260
 NUM_DECODED = 6000
 """Images that the scorer sees through the autoencoder."""
-STEPS = {"autoencoder": 4200, "scorer": 1200, "text": 1500, "denoiser": 5500}
+STEPS = {"autoencoder": 4200, "scorer": 1200, "text": 1500, "denoiser": 5500, "transformer": 5000}
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
@@ -140,10 +141,11 @@ def tokenize(tokenizer: Callable[..., dict[str, Tensor]], prompts: list[str]) ->
 
 def stage_export(work: Path) -> None:
     """Write the packaged folders, and measure them on held-out scenes."""
-    from aelif.models.miniature.export import WEIGHTS, export_generator, export_scorer
+    from aelif.models.miniature.export import WEIGHTS, export_scorer, export_sd3, export_sdxl
     from aelif.models.miniature.quality import measure
 
-    export_generator(work)
+    export_sdxl(work)
+    export_sd3(work)
     export_scorer(work)
     figures = measure(read_scenes(work / "held_out"), seed=SEED, sheets=work / "sheets")
     write_json(WEIGHTS / "quality.json", figures)
@@ -155,7 +157,8 @@ STAGES: dict[str, Callable[[Path], None]] = {
     "autoencoder": stage_autoencoder,
     "scorer": stage_scorer,
     "text": lambda work: pretrain_text(work, steps=STEPS["text"], seed=SEED),
-    "denoiser": lambda work: pretrain_denoiser(work, steps=STEPS["denoiser"], seed=SEED),
+    "denoiser": lambda work: pretrain_unet(work, steps=STEPS["denoiser"], seed=SEED),
+    "transformer": lambda work: pretrain_transformer(work, steps=STEPS["transformer"], seed=SEED),
     "export": stage_export,
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from aelif.models.miniature.architecture import SD3_ABSENT_TOKENS
 from aelif.models.miniature.data import Scenes
 from aelif.models.miniature.export import WEIGHTS
 from aelif.models.miniature.pretrain import to_pixels, tokenize
@@ -16,7 +17,7 @@ from aelif.models.miniature.scenes import BACKGROUNDS, OBJECTS, PLACES, TINTS
 from aelif.randomness import torch_generator
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLPipeline
+    from diffusers import DiffusionPipeline
     from torch import Tensor
 
 
@@ -55,7 +56,7 @@ class Judge:
 
 
 @torch.no_grad()
-def reconstruct(pipeline: StableDiffusionXLPipeline, images: np.ndarray) -> np.ndarray:
+def reconstruct(pipeline: DiffusionPipeline, images: np.ndarray) -> np.ndarray:
     """Return (N, 64, 64, 3) uint8: the images after encoding and decoding."""
     chunks = []
     for at in range(0, len(images), 64):
@@ -76,22 +77,24 @@ def psnr(images: np.ndarray, others: np.ndarray) -> float:
     return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
 
 
-def load_generator(folder: Path = WEIGHTS / "sdxl") -> StableDiffusionXLPipeline:
-    """Load the packaged miniature into the stock pipeline, in single precision."""
-    from diffusers import StableDiffusionXLPipeline
+def load_generator(name: str = "sdxl") -> DiffusionPipeline:
+    """Load a packaged miniature (``sdxl`` or ``sd3``) into the stock pipeline, in single precision."""
+    from diffusers import DiffusionPipeline
 
-    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
+    pipeline = DiffusionPipeline.from_pretrained(WEIGHTS / name, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def generate(pipeline: StableDiffusionXLPipeline, prompts: list[str], *, seed: int, steps: int = 20) -> np.ndarray:
+def generate(pipeline: DiffusionPipeline, prompts: list[str], *, seed: int, steps: int = 20) -> np.ndarray:
     """Return one (64, 64, 3) uint8 image per prompt, at guidance 5."""
     images: list[np.ndarray] = []
+    lengths = {"max_sequence_length": SD3_ABSENT_TOKENS} if hasattr(pipeline, "text_encoder_3") else {}
     for at in range(0, len(prompts), 32):
         batch = prompts[at : at + 32]
         generators = [torch_generator(seed, "miniature/generate", at + i) for i in range(len(batch))]
-        out = pipeline(batch, num_inference_steps=steps, guidance_scale=5.0, generator=generators, output_type="np")
+        out = pipeline(batch, num_inference_steps=steps, guidance_scale=5.0, generator=generators,
+                       output_type="np", **lengths)  # fmt: skip
         images.extend((image * 255).round().astype(np.uint8) for image in out.images)
     return np.stack(images)
 
@@ -120,17 +123,19 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
     return sheet
 
 
-def measure(held_out: Scenes, *, seed: int, sheets: Path | None = None) -> dict[str, Any]:
-    """Return the quality figures of the packaged miniatures; with `sheets`, write sample grids there."""
-    pipeline, judge = load_generator(), Judge()
-    decoded = reconstruct(pipeline, held_out.images)
+def measure(held_out: Scenes, *, seed: int, sheets: Path) -> dict[str, Any]:
+    """Return the quality figures of the packaged miniatures, and write sample grids to `sheets`."""
+    judge, sdxl = Judge(), load_generator("sdxl")
+    sheets.mkdir(parents=True, exist_ok=True)
+    decoded = reconstruct(sdxl, held_out.images)
+    pairs = np.stack([held_out.images[:48], decoded[:48]], axis=1).reshape(-1, *decoded.shape[1:])
+    grid(pairs, 16).save(sheets / "reconstructions.png")
     prompts, objects = clean_prompts()
-    generated = generate(pipeline, prompts, seed=seed)
-    if sheets is not None:
-        sheets.mkdir(parents=True, exist_ok=True)
-        pairs = np.stack([held_out.images[:48], decoded[:48]], axis=1).reshape(-1, *decoded.shape[1:])
-        grid(pairs, 16).save(sheets / "reconstructions.png")
-        grid(generated, 16).save(sheets / "generated.png")
+    generated = {}
+    for name, pipeline in (("sdxl", sdxl), ("sd3", load_generator("sd3"))):
+        images = generate(pipeline, prompts, seed=seed)
+        grid(images, 16).save(sheets / f"generated-{name}.png")
+        generated[name] = round(judge.object_accuracy(images, objects), 4)
     return {
         "autoencoder_psnr_db": round(psnr(held_out.images, decoded), 2),
         "scorer_object_accuracy": round(
@@ -139,8 +144,8 @@ def measure(held_out: Scenes, *, seed: int, sheets: Path | None = None) -> dict[
         "scorer_caption_accuracy": round(
             judge.caption_accuracy(held_out.images, [texts[0] for texts in held_out.captions]), 4
         ),
-        "generated_object_accuracy": round(judge.object_accuracy(generated, objects), 4),
+        "generated_object_accuracy": generated,
         "chance_object_accuracy": round(1 / len(OBJECTS), 4),
         "held_out_images": len(held_out.images),
-        "generated_images": len(generated),
+        "generated_images": len(prompts),
     }

@@ -1,4 +1,4 @@
-"""Pretraining of the generator: text encoders on what captions mean, then the denoiser."""
+"""Pretraining of the text encoders, on what captions mean; both generators share them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aelif.models.miniature.architecture import IMAGE_SIZE, MAX_TOKENS, build_denoiser, build_text_encoders
-from aelif.models.miniature.data import Scenes, read_scenes
+from aelif.models.miniature.architecture import MAX_TOKENS, build_text_encoders
+from aelif.models.miniature.data import read_scenes
 from aelif.models.miniature.loop import pretrain
 from aelif.models.miniature.scenes import BACKGROUNDS, OBJECTS, PLACES, TINTS
 from aelif.models.miniature.tokenizer import write_tokenizer
-from aelif.randomness import numpy_generator, torch_generator
+from aelif.randomness import numpy_generator
 
 GROUNDS = [*(f"on a {name} background" for name in BACKGROUNDS), *PLACES]
 TEXT_TOKENS = 24
@@ -83,68 +82,17 @@ def pretrain_text(work: Path, *, steps: int, seed: int) -> None:
 
 @torch.no_grad()
 def encode_captions(work: Path, captions: list[str]) -> tuple[Tensor, Tensor]:
-    """Return prompt_embeds (N, L, 224) in half precision and pooled_prompt_embeds (N, 128), as SDXL makes them."""
+    """Return prompt_embeds (N, L, 224) in half precision, and the pooled output of each encoder (N, 96 + 128)."""
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(work / "text" / "tokenizer")
     first = CLIPTextModel.from_pretrained(work / "text" / "first").eval()
     second = CLIPTextModelWithProjection.from_pretrained(work / "text" / "second").eval()
     prompt_embeds = torch.empty(len(captions), MAX_TOKENS, 96 + 128, dtype=torch.float16)
-    pooled = torch.empty(len(captions), 128)
+    pooled = torch.empty(len(captions), 96 + 128)
     for at in range(0, len(captions), 64):
         tokens = tokenizer(captions[at : at + 64], padding="max_length", return_tensors="pt")["input_ids"]
         one, two = (encoder(tokens, output_hidden_states=True) for encoder in (first, second))
         prompt_embeds[at : at + 64] = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], -1)
-        pooled[at : at + 64] = two.text_embeds
+        pooled[at : at + 64] = torch.cat([one.pooler_output, two.text_embeds], -1)
     return prompt_embeds, pooled
-
-
-def pretrain_denoiser(work: Path, *, steps: int, seed: int, batch_size: int = 32) -> None:
-    """Train the denoiser on cached latents to predict noise, min-SNR weighted (arXiv 2303.09556)."""
-    from diffusers import AutoencoderKL, DDPMScheduler
-
-    data: Scenes = read_scenes(work / "train")
-    latents = load_file(work / "autoencoder" / "latents.safetensors")
-    scale = AutoencoderKL.load_config(work / "autoencoder" / "model")["scaling_factor"]
-    captions = sorted({text for texts in data.captions for text in texts})
-    row_of = {text: row for row, text in enumerate(captions)}
-    rows = torch.tensor([[row_of[text] for text in texts] for texts in data.captions])
-    all_prompt_embeds, all_pooled = encode_captions(work, captions)
-    scheduler = DDPMScheduler(**SCHEDULE)
-    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
-    time_ids = torch.tensor([[IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE]] * batch_size).float()
-    torch.manual_seed(seed + 2)
-    model = build_denoiser().train()
-
-    def loss_of_step(step: int) -> Tensor:
-        generator = numpy_generator(seed, "denoiser/batch", step)
-        noise_generator = torch_generator(seed, "denoiser/noise", step)
-        picks = torch.from_numpy(generator.integers(len(data.images), size=batch_size))
-        mean, std = latents["mean"][picks], latents["std"][picks]
-        clean = (mean + std * torch.randn(mean.shape, generator=noise_generator)) * scale
-        noise = torch.randn(clean.shape, generator=noise_generator)
-        times = torch.randint(1000, (batch_size,), generator=noise_generator)
-        texts = rows[picks, int(generator.integers(rows.shape[1]))]
-        prompt_embeds, pooled = all_prompt_embeds[texts].float(), all_pooled[texts]
-        # Unconditional rows for guidance; rows without the pooled shortcut make cross-attention learn the words.
-        dropped = torch.from_numpy(generator.random(batch_size))
-        prompt_embeds = prompt_embeds * (dropped >= 0.1)[:, None, None]
-        pooled = pooled * (dropped >= 0.3)[:, None]
-        condition = {"text_embeds": pooled, "time_ids": time_ids}
-        noisy = scheduler.add_noise(clean, noise, times)
-        predicted = model(noisy, times, prompt_embeds, added_cond_kwargs=condition).sample
-        error = (predicted - noise).square().mean(dim=(1, 2, 3))
-        return (error * (snr[times].clamp(max=5.0) / snr[times])).mean()
-
-    pretrain(model, loss_of_step, folder=work / "denoiser", steps=steps, learning_rate=6e-4, ema_decay=0.9995)
-    model.save_pretrained(work / "denoiser" / "model")
-
-
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "epsilon",
-}
-"""SDXL's noise schedule."""

@@ -1,0 +1,100 @@
+"""Diffusion on discrete timesteps with a U-Net and CLIP: what SD 1.5, 2.x and SDXL share.
+
+Shape legend as in `aelif.models.adapter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from torch import Tensor
+
+from aelif.artifacts import read_json
+from aelif.config import LoraTargets, LossWeighting, TimeSampling
+from aelif.models.adapter import Solver
+from aelif.models.condition import TextCondition
+from aelif.models.latent_diffusion import LatentDiffusion
+from aelif.models.noise import NoiseSchedule
+from aelif.models.text import tokenize
+
+
+class UNetDiffusion(LatentDiffusion):
+    """Noise schedule, prompts and U-Net layers."""
+
+    objective = "diffusion"
+    denoiser = "unet"
+    masks_attention = True
+    lora_targets: ClassVar[dict[LoraTargets, tuple[str, ...] | str]] = {
+        "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+        "attention+mlp": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+        "all": "all-linear",
+    }
+
+    def __init__(self, base: Path, **options: Any) -> None:
+        super().__init__(base, **options)
+        self._schedule = NoiseSchedule.from_config(self._scheduler_config, device=self._device)
+
+    # ── Text ───────────────────────────────────────────────────────────────────────────────────
+
+    def _tokens(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return token ids and mask of one tokenizer."""
+        return tokenize(self._part(f"tokenizer{suffix}"), prompts, length=self._max_tokens)
+
+    @property
+    def _max_tokens(self) -> int:
+        return int(read_json(self._base / "text_encoder" / "config.json")["max_position_embeddings"])
+
+    def kept_text(self, prompt: str) -> str:
+        """Return the part of the prompt that fits 77 tokens, lower-cased as CLIP reads it."""
+        return str(self._part("tokenizer").decode(self._tokens("", [prompt])[0][0], skip_special_tokens=True))
+
+    # ── Diffusion ──────────────────────────────────────────────────────────────────────────────
+
+    def draw_times(self, count: int, generator: torch.Generator, *, sampling: TimeSampling) -> Tensor:
+        """Return uniform timesteps.
+
+        Raises:
+            ValueError: for the distributions of flow matching.
+        """
+        if sampling not in ("family", "uniform"):
+            raise ValueError(f"time_sampling = {sampling!r}: it belongs to flow matching (SD3, FLUX); "
+                             f"give 'uniform' for {self.family}")  # fmt: skip
+        high = len(self._schedule.alphas_cumprod)
+        return torch.randint(high, (count,), generator=generator).to(self._device)
+
+    def add_noise(self, latents_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor) -> Tensor:
+        """Return the latents diffused to each row's timestep."""
+        return self._schedule.add_noise(latents_BCHW, noise_BCHW, times_B)
+
+    def target(self, latents_BCHW: Tensor, noise_BCHW: Tensor, times_B: Tensor) -> Tensor:
+        """Return noise or velocity, as the scheduler's configuration says."""
+        return self._schedule.target(latents_BCHW, noise_BCHW, times_B)
+
+    def loss_weight(self, times_B: Tensor, *, weighting: LossWeighting, snr_gamma: float) -> Tensor:
+        """Return min-SNR weights, or ones for ``uniform``.
+
+        Raises:
+            ValueError: for the weightings of flow matching.
+        """
+        if weighting in ("sigma_sqrt", "cosmap"):
+            raise ValueError(f"loss_weighting = {weighting!r}: it belongs to flow matching (SD3, FLUX); "
+                             f"give 'min_snr' or 'uniform' for {self.family}")  # fmt: skip
+        return self._schedule.loss_weight(times_B, snr_gamma=None if weighting == "uniform" else snr_gamma)
+
+    def solver(self, steps: int, *, image_size: int) -> Solver:
+        """Return DPM-Solver++ (arXiv 2211.01095), second order, on the base model's own schedule."""
+        solver = DPMSolverMultistepScheduler.from_config(self._scheduler_config)
+        solver.set_timesteps(steps, device=self._device)
+        return solver
+
+    def _run_unet(self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, **added: Any) -> Tensor:
+        """Return the U-Net's prediction in float32."""
+        prediction_BCHW = self._part("unet")(
+            noisy_BCHW.to(self._dtype), times_B, condition.prompt_embeds.to(self._dtype),
+            encoder_attention_mask=condition.attention_mask, return_dict=False, **added,
+        )[0]  # fmt: skip
+        return prediction_BCHW.float()

@@ -1,0 +1,160 @@
+"""The prompts of a training: encoded once, or at every use where text encoders are trained.
+
+Shape legend: B rows of a batch, U texts: distinct prompts, then their misspelt versions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from aelif.config import AugmentationConfig, Variant
+from aelif.models.adapter import ModelAdapter
+from aelif.models.condition import TextCondition, concatenate
+from aelif.perturb.plan import preview
+from aelif.progress import StepProgress
+from aelif.randomness import derive_seed, numpy_generator
+
+_ENCODE_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptBook:
+    """Conditions of every text that a training may see, by row number."""
+
+    texts: tuple[str, ...]
+    """U texts."""
+    versions: tuple[tuple[int, ...], ...]
+    """Rows of each distinct prompt's misspelt versions; empty where the variant needs none."""
+    adapter: ModelAdapter
+    device: torch.device
+    cached: TextCondition | None
+    """All U conditions; None where text encoders are trained."""
+    empty: TextCondition | None
+    """The unconditional row, likewise."""
+
+    def conditions(self, rows: Sequence[int]) -> TextCondition:
+        """Return the condition of each row's text; gradients flow where text encoders are trained."""
+        if self.cached is not None:
+            return self.cached.select(self._index(rows))
+        distinct = sorted(set(rows))
+        encoded = self.adapter.encode_text([self.texts[row] for row in distinct])
+        return encoded.select(self._index([distinct.index(row) for row in rows]))
+
+    def null(self, count: int) -> TextCondition:
+        """Return unconditional rows."""
+        return self.adapter.null_condition(count) if self.empty is None else self.empty.select(self._index([0] * count))
+
+    def row_of(self, text: str) -> int:
+        """Return the row of a distinct prompt."""
+        return self.texts.index(text)
+
+    def _index(self, rows: Sequence[int]) -> Tensor:
+        return torch.tensor(rows, dtype=torch.long).to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPool:
+    """What the rows of a batch may be replaced by (see `aelif.augment.interface.TextPool`)."""
+
+    book: PromptBook
+    rows: Sequence[int] = field(default_factory=tuple)
+    """Each row's prompt in the book."""
+
+    def null(self) -> TextCondition:
+        """Return B unconditional rows."""
+        return self.book.null(len(self.rows))
+
+    def misspelt(self, generators: Sequence[Generator]) -> TextCondition:
+        """Return B rows: a misspelt version of each row's prompt, chosen by the row's generator."""
+        chosen = []
+        for row, generator in zip(self.rows, generators, strict=True):
+            versions = self.book.versions[row]
+            chosen.append(versions[int(torch.randint(len(versions), (), generator=generator))])
+        return self.book.conditions(chosen)
+
+
+def open_book(
+    adapter: ModelAdapter,
+    prompts: Sequence[str],
+    *,
+    variant: Variant,
+    augmentation: AugmentationConfig,
+    seed: int,
+    device: torch.device,
+    trains_text: bool,
+) -> PromptBook:
+    """Return the book of the distinct prompts, encoded now unless text encoders are trained.
+
+    Misspelt versions are made where a term of the variant is ``string_augmentation``.
+
+    Raises:
+        ValueError: if the families of ``string_augmentation`` cannot change a prompt.
+    """
+    distinct = sorted(set(prompts))
+    texts, versions = list(distinct), []
+    if any(term.augmentation == "string_augmentation" for term in variant.terms):
+        for index, prompt in enumerate(distinct):
+            misspelt = misspell(prompt, augmentation, seed=derive_seed(seed, "train/misspelt", index))
+            versions.append(tuple(range(len(texts), len(texts) + len(misspelt))))
+            texts += misspelt
+    cached = empty = None
+    if not trains_text:
+        with torch.no_grad():
+            batches = [texts[i : i + _ENCODE_BATCH] for i in range(0, len(texts), _ENCODE_BATCH)]
+            cached = concatenate([adapter.encode_text(batch) for batch in batches])
+            empty = adapter.null_condition(1)
+    return PromptBook(
+        texts=tuple(texts), versions=tuple(versions), adapter=adapter, device=device, cached=cached, empty=empty
+    )
+
+
+def misspell(prompt: str, config: AugmentationConfig, *, seed: int) -> list[str]:
+    """Return up to `string_draws` different misspelt versions of a prompt, spread over the families.
+
+    Raises:
+        ValueError: if no family can change the prompt.
+    """
+    draws = math.ceil(config.string_draws / len(config.string_families))
+    rows = preview(prompt, families=config.string_families, severity=config.string_severity, draws=draws, seed=seed)
+    if not rows:
+        raise ValueError(f"string_families = {', '.join(config.string_families)!r}: none of them can change "
+                         f"{prompt!r}; add another")  # fmt: skip
+    order = numpy_generator(seed, "train/misspelt/order").permutation(len(rows))
+    return [rows[index]["prompt"] for index in sorted(order[: config.string_draws].tolist())]
+
+
+def check_caption(
+    adapter: ModelAdapter, path: Path, caption: str, identifiers: Sequence[str], progress: StepProgress
+) -> None:
+    """Refuse a caption without any subject's identifier; say where text encoders cut it.
+
+    Raises:
+        ValueError: if an identifier is missing, or stands behind the text encoders' limit; names the file.
+    """
+    named = [identifier for identifier in identifiers if identifier.lower() in caption.lower()]
+    if not named:
+        raise ValueError(f"{path}: its caption {caption!r} lacks the identifier "
+                         f"{' or '.join(map(repr, identifiers))}; add it")  # fmt: skip
+    kept = adapter.kept_text(caption)
+    for identifier in named:
+        if _squeezed(identifier) not in _squeezed(kept):
+            raise ValueError(f"{path}: the identifier {identifier!r} stands behind the text encoders' limit; "
+                             f"move it forward in {caption!r}")  # fmt: skip
+    report_cut(kept, caption, f"{path.name}: the caption", progress)
+
+
+def report_cut(kept: str, prompt: str, name: str, progress: StepProgress) -> None:
+    """Say so if text encoders read only a part of a prompt."""
+    if len(_squeezed(kept)) < len(_squeezed(prompt)):
+        progress.emit("warning", message=f"{name} was cut to {kept!r}")
+
+
+def _squeezed(text: str) -> str:
+    """Return the text as tokenizers leave it: lower case, spacing aside."""
+    return "".join(text.lower().split())

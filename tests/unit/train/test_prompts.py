@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aelif.config import AugmentationConfig, Variant
+from aelif.models.adapter import open_model
+from aelif.randomness import torch_generator
+from aelif.train.prompts import RowPool, misspell, open_book
+
+PROMPTS = ["a photo of sks backpack", "a photo of a backpack", "a photo of sks backpack"]
+CONFIG = AugmentationConfig(string_draws=6)
+
+
+def book(adapter, variant: str, *, trains_text: bool = False):
+    return open_book(adapter, PROMPTS, variant=Variant.parse(variant), augmentation=CONFIG, seed=0,
+                     device=torch.device("cpu"), trains_text=trains_text)  # fmt: skip
+
+
+def test_distinct_prompts_are_encoded_once(base: Path):
+    adapter = open_model(base)
+    opened = book(adapter, "aelif_mask:0.3")
+    assert opened.texts == tuple(sorted(set(PROMPTS)))
+    condition = opened.conditions([opened.row_of(prompt) for prompt in PROMPTS])
+    for index, prompt in enumerate(PROMPTS):
+        torch.testing.assert_close(condition.prompt_embeds[index], adapter.encode_text([prompt]).prompt_embeds[0])
+        torch.testing.assert_close(condition.pooled[index], adapter.encode_text([prompt]).pooled[0])
+
+
+@pytest.mark.parametrize("trains_text", [False, True])
+def test_misspelt_versions_are_those_of_the_rows_own_prompt(base: Path, trains_text):
+    opened = book(open_model(base), "string_augmentation:0.5+aelif_mask:0.1", trains_text=trains_text)
+    assert [len(rows) for rows in opened.versions] == [6, 6]
+    rows = [opened.row_of(prompt) for prompt in PROMPTS]
+    pool = RowPool(book=opened, rows=rows)
+    seen = set()
+    for step in range(20):
+        chosen = pool.misspelt([torch_generator(0, "x", step, slot) for slot in range(3)])
+        for embeds, row in zip(chosen.prompt_embeds, rows, strict=True):
+            own = opened.conditions(opened.versions[row]).prompt_embeds
+            match = [index for index, version in enumerate(own) if torch.allclose(version, embeds, atol=1e-5)]
+            assert match
+            seen.add((row, match[0]))
+    assert len(seen) > 8, "all versions have their turn"
+    assert torch.equal(pool.null().prompt_embeds, torch.zeros(3, 77, 48))
+
+
+def test_without_string_augmentation_nothing_is_misspelt(base: Path):
+    assert book(open_model(base), "aelif_mask:0.3").versions == ()
+
+
+def test_misspelling_is_seeded_varied_and_bounded():
+    versions = misspell(PROMPTS[0], CONFIG, seed=3)
+    assert versions == misspell(PROMPTS[0], CONFIG, seed=3) != misspell(PROMPTS[0], CONFIG, seed=4)
+    assert len(set(versions)) == len(versions) == 6
+    assert PROMPTS[0] not in versions
+    with pytest.raises(ValueError, match="string_families = 'word_swap': none of them can change 'x'"):
+        misspell("x", AugmentationConfig(string_families=("word_swap",)), seed=0)
