@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -77,6 +78,11 @@ class RunDisplay:
                 count=count,
                 unit=event["unit"],
             )
+        elif kind == "warning":
+            self._console.print(f"[yellow]![/] {name}  {escape(event['message'])}", highlight=False)
+        elif kind == "preflight":
+            needs = f"needs {event['memory_gib']:.1f} GiB and about {event['training_s']:.0f} s"
+            self._console.print(f"[dim]· {name}  {needs}[/]", highlight=False)
         elif kind in ("end", "failed") and key in self._tasks:
             task, since = self._tasks.pop(key)
             self._progress.remove_task(task)

@@ -118,12 +118,13 @@ def check_inputs(config: RunConfig) -> None:
         ValueError: names the folder, file or name, and the remedy.
     """
     from aelif.models.resolve import model_kind
-    from aelif.prepare.inspect import inspect_photos
+    from aelif.prepare.photos import read_subject
 
     model_kind(config.base_model)
-    photos = Path(config.data.instance_images)
-    if photos.is_dir():
-        inspect_photos(photos)
+    for subject in config.data.subjects:
+        photos = Path(subject.instance_images)
+        if photos.is_dir():
+            read_subject(photos, subject, image_size=config.data.image_size)
 
 
 def _environment(place: Workplace, *, tracking_uri: str) -> dict[str, str]:

@@ -132,6 +132,7 @@ def robustness(
             train=train,
             synthesis=synthesis,
             seed=seed,
+            checkpoint_root=checkpoint_root,
             code_version=code_version,
         )
         reference = embed_photos(photos=photos.outputs["photos"], score=score, code_version=code_version)

@@ -30,6 +30,7 @@ EXECUTOR = "kfp.dsl.executor_main"
 """Module whose `executor_main` a task runs."""
 PRELOADED = (
     "aelif.models.sdxl",
+    "aelif.models.sd3",
     "aelif.train.dreambooth",
     "aelif.synthesize.class_images",
     "aelif.embed.folders",
@@ -37,7 +38,7 @@ PRELOADED = (
     "aelif.registry.publish",
     "aelif.report.page",
     "aelif.deliver.results",
-    "aelif.prepare.crop",
+    "aelif.prepare.photos",
     "aelif.perturb.plan",
     "peft",
     "pyarrow.parquet",

@@ -8,14 +8,18 @@ from types import SimpleNamespace
 from tests.tiny import write_photos, write_tiny_sdxl
 
 from aelif.artifacts import prompt_schema, read_image_records, read_json, write_table
-from aelif.config import DataConfig, SynthesisConfig, TrainConfig, to_dict
+from aelif.config import DataConfig, LoraConfig, SynthesisConfig, TrainConfig, to_dict
 from aelif.synthesize.component import synthesize_class_images, synthesize_images
 from aelif.train.component import train_dreambooth
 
 
 def as_json_numbers(values: dict) -> dict:
     """Integers inside dicts reach a component as floats."""
-    return {key: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for key, v in values.items()}
+    return {
+        key: as_json_numbers(v) if isinstance(v, dict)
+        else float(v) if isinstance(v, int) and not isinstance(v, bool) else v
+        for key, v in values.items()
+    }  # fmt: skip
 
 
 def prompt_row(index: int, text: str) -> dict:
@@ -37,13 +41,13 @@ def test_class_images_train_and_synthesize(tmp_path: Path):
     data = DataConfig(
         instance_images="photos", instance_prompt="a photo of sks backpack", class_prompt="a photo of a backpack"
     )
-    train = as_json_numbers(to_dict(TrainConfig(steps=3, rank=2, class_images=2)))
+    train = as_json_numbers(to_dict(TrainConfig(steps=3, lora=LoraConfig(rank=2), class_images=2)))
     synthesis = as_json_numbers(to_dict(SynthesisConfig(steps=2, images_per_prompt=2)))
     trial = "aelif_mask:0.3/seed=1"
 
     synthesize_class_images.python_func(
         base=artifact("base"), data=to_dict(data), train=train, synthesis=synthesis, seed=0,
-        images=artifact("class"), code_version="test",
+        checkpoint_root="", images=artifact("class"), code_version="test",
     )  # fmt: skip
     train_dreambooth.python_func(
         photos=artifact("photos"), class_images=artifact("class"), base=artifact("base"), trial=trial,

@@ -49,8 +49,12 @@ class UNetDiffusion(LatentDiffusion):
         return int(read_json(self._base / "text_encoder" / "config.json")["max_position_embeddings"])
 
     def kept_text(self, prompt: str) -> str:
-        """Return the part of the prompt that fits 77 tokens, lower-cased as CLIP reads it."""
-        return str(self._part("tokenizer").decode(self._tokens("", [prompt])[0][0], skip_special_tokens=True))
+        """Return the part of the prompt that fits 77 tokens, lower-cased as CLIP reads it.
+
+        Begin and end are cut off by place: OpenCLIP pads with "!", which prompts may hold as well.
+        """
+        ids_BL, mask_BL = self._tokens("", [prompt])
+        return str(self._part("tokenizer").decode(ids_BL[0, mask_BL[0].bool()][1:-1]))
 
     # ── Diffusion ──────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ programs that read no adapter metadata, and its bytes are a function of the weig
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aelif.config import LoraConfig
 from aelif.randomness import derive_seed
@@ -38,8 +38,9 @@ def add_lora(
     import peft
     import torch
 
+    alpha: Any = config.alpha  # peft declares an integer, and divides it by the rank
     settings = peft.LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, use_dora=config.dora,
+        r=config.rank, lora_alpha=alpha, lora_dropout=config.dropout, use_dora=config.dora,
         target_modules=targets if isinstance(targets, str) else list(targets), init_lora_weights=True,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -72,7 +73,7 @@ def _adapter_state(module: nn.Module, component: str) -> dict[str, Tensor]:
     """Return the adapters' tensors by their stored names, in float32 on the CPU, alpha / rank in B."""
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    settings = module.peft_config[_ADAPTER]  # type: ignore[index]
+    settings: Any = module.peft_config[_ADAPTER]  # type: ignore[index]
     # False: with "auto", peft would ask the hub whether the vocabulary has grown
     state = get_peft_model_state_dict(module, adapter_name=_ADAPTER, save_embedding_layers=False)
     is_text = component.startswith("text_encoder")

@@ -27,8 +27,8 @@ from aelif.train.loop import Samples, Training
 from aelif.train.loss import DenoisingLoss
 from aelif.train.optimizer import STATE_BYTES
 
-_CPU_SHORTAGE = ("DefaultCPUAllocator", "not enough memory")
-"""How PyTorch words what is a plain RuntimeError on CPUs."""
+_CPU_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "could not create a primitive")
+"""How PyTorch and oneDNN word what is a plain RuntimeError on CPUs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +62,30 @@ def preflight(
         return
     job, accelerator = training.job, training.accelerator
     loss = accelerator.unwrap_model(training.loss)
-    need = measure(loss, training.adapter, training.samples, job=job, accelerator=accelerator)
-    if need is None:
-        _drop(training)
-        raise MemoryError(_shortage(training, reopen))
-    passes = remaining * job.config.gradient_accumulation
-    progress.emit(
-        "preflight", memory_gib=round(need.memory_bytes / 2**30, 3), device=accelerator.device.type,
-        pass_s=round(need.pass_s, 4), training_s=round(need.pass_s * passes, 1),
-    )  # fmt: skip
+    try:
+        need = measure(loss, training.adapter, training.samples, job=job, accelerator=accelerator)
+    except MemoryError as error:
+        shortage = error.with_traceback(None)  # its frames hold tensors
+    else:
+        passes = remaining * job.config.gradient_accumulation
+        progress.emit(
+            "preflight", memory_gib=round(need.memory_bytes / 2**30, 3), device=accelerator.device.type,
+            pass_s=round(need.pass_s, 4), training_s=round(need.pass_s * passes, 1),
+        )  # fmt: skip
+        return
+    _drop(training)
+    raise MemoryError(_proposal(training, reopen)) from shortage
 
 
 def measure(
     loss: DenoisingLoss, adapter: ModelAdapter, samples: Samples, *, job: TrainJob, accelerator: Accelerator
-) -> Need | None:
-    """Return what a pass needs beside the optimizer's state; None if memory runs out.
+) -> Need:
+    """Return what a pass needs beside the optimizer's state.
 
     The largest pass is taken: all rows of the largest latents. It runs twice, the first time to warm up.
+
+    Raises:
+        MemoryError: if memory runs out; says in whose words.
     """
     device, seed = accelerator.device, job.trial.seed
     rows = largest_rows(samples, job=job)
@@ -99,8 +106,10 @@ def measure(
     except RuntimeError as error:
         if not _is_shortage(error):
             raise
-        return None
-    return Need(memory_bytes=_peak(device), pass_s=took)
+        words = str(error)
+    else:
+        return Need(memory_bytes=_peak(device), pass_s=took)
+    raise MemoryError(words)  # outside of the handler: the first error's frames hold tensors
 
 
 def largest_rows(samples: Samples, *, job: TrainJob) -> list[Row]:
@@ -136,7 +145,7 @@ def _drop(training: Training) -> None:
     training.adapter.release("text", "autoencoder")
 
 
-def _shortage(training: Training, reopen: Callable[[TrainJob], ModelAdapter]) -> str:
+def _proposal(training: Training, reopen: Callable[[TrainJob], ModelAdapter]) -> str:
     """Return the error message: the first smaller settings that fit."""
     job, accelerator, samples = training.job, training.accelerator, training.samples
     for changes, config in smaller_settings(job.config):
@@ -158,11 +167,14 @@ def _fits(
         adapter.prepare_training(job.config, seed=job.trial.seed)
         book = replace(samples.book, adapter=adapter)
         loss = DenoisingLoss(adapter, book, trial=job.trial, config=job.config).train()
+        measure(loss, adapter, replace(samples, book=book), job=job, accelerator=accelerator)
+    except MemoryError:
+        return False
     except RuntimeError as error:
         if not _is_shortage(error):
             raise
         return False
-    return measure(loss, adapter, replace(samples, book=book), job=job, accelerator=accelerator) is not None
+    return True
 
 
 def smaller_settings(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:

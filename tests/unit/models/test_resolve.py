@@ -388,7 +388,9 @@ def test_sharded_parts_of_large_families(pipeline, part, tmp_path):
     for shard in shards:
         shutil.copy(whole, folder / part / shard)
     whole.unlink()
-    (folder / part / f"{whole.name}.index.json").write_text(json.dumps({"weight_map": dict(zip("ab", shards))}))
+    (folder / part / f"{whole.name}.index.json").write_text(
+        json.dumps({"weight_map": dict(zip("ab", shards, strict=True))})
+    )
     assert {f"{part}/{shard}" for shard in shards} < set(resolve_model(str(folder), tmp_path / "out").files)
     (folder / part / shards[0]).unlink()
     with pytest.raises(ValueError, match=f"{part}/{shards[0]} is missing"):

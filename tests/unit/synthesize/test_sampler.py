@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
 from PIL import Image
-from tests.tiny import write_photos, write_tiny_sdxl
+from tests.tiny import write_photos, write_tiny_flux, write_tiny_sd, write_tiny_sd3, write_tiny_sdxl
 
 from aelif.artifacts import read_image_records
-from aelif.config import DataConfig, SynthesisConfig, TrainConfig, Trial
+from aelif.config import DataConfig, LoraConfig, OptimizerConfig, SynthesisConfig, TrainConfig, Trial
 from aelif.models.adapter import open_model
+from aelif.models.pipeline import open_pipeline
+from aelif.models.sampling import denoise, sample
 from aelif.progress import StepProgress
 from aelif.randomness import torch_generator
-from aelif.synthesize import class_images
-from aelif.synthesize.class_images import generate_class_images, is_blank
-from aelif.synthesize.sampler import denoise, generate_images
+from aelif.synthesize import sampler
+from aelif.synthesize.sampler import generate_images
 from aelif.train.dreambooth import fine_tune
 
 PROGRESS = StepProgress("synthesize", "test")
@@ -36,7 +37,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthesize")
     photos = write_photos(folder / "photos", count=2, text="a photo of sks backpack")
-    config = TrainConfig(steps=10, rank=4, prior_preservation=False, learning_rate=1e-2)
+    config = TrainConfig(steps=10, lora=LoraConfig(rank=4), prior_preservation=False,
+                         optimizer=OptimizerConfig(learning_rate=1e-2))  # fmt: skip
     fine_tune(base=base, photos=photos, class_images=None, output=folder / "model", data=DATA, config=config,
               trial=Trial.parse("baseline/seed=0"), checkpoint_dir=None, progress=PROGRESS)  # fmt: skip
     return folder / "model"
@@ -67,6 +69,49 @@ def test_agrees_with_the_stock_pipeline(tmp_path: Path, guidance, prediction):
         height=64, width=64, output_type="latent",
     ).images  # fmt: skip
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("write", [write_tiny_sd, write_tiny_sd3, write_tiny_flux])
+def test_every_family_paints_what_its_stock_pipeline_paints(tmp_path: Path, write, guidance):
+    base = write(tmp_path / "base")
+    adapter, config = open_model(base, max_sequence_length=64), SynthesisConfig(steps=4, guidance_scale=guidance)
+    stock = open_pipeline(base, None, dtype=torch.float32, device="cpu")
+    if adapter.objective == "diffusion":
+        stock.scheduler = DPMSolverMultistepScheduler.from_config(stock.scheduler.config)
+    stock.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, *adapter.latent_shape(64), generator=torch.Generator().manual_seed(0))
+    ours = denoise(adapter, adapter.encode_text(TEXTS[:1]), noise, config=config, image_size=64)
+    limit = {} if adapter.objective == "diffusion" else {"max_sequence_length": 64}
+    start = noise if adapter.family != "flux" else stock._pack_latents(noise, 1, *noise.shape[1:])
+    theirs = stock(prompt=TEXTS[0], latents=start, num_inference_steps=4, guidance_scale=guidance, height=64, width=64,
+                   output_type="latent", **limit).images  # fmt: skip
+    if adapter.family == "flux":
+        theirs = stock._unpack_latents(theirs, 64, 64, stock.vae_scale_factor)
+    torch.testing.assert_close(ours, theirs, atol=3e-4, rtol=1e-3)
+
+
+def test_an_unconditional_row_given_is_the_one_encoded(tmp_path: Path):
+    adapter = open_model(write_tiny_sd(tmp_path / "base"))
+    condition, config = adapter.encode_text(TEXTS[:1]), SynthesisConfig(steps=2)
+
+    def paint(**options):
+        generators = [torch_generator(0, "x", index) for index in range(2)]
+        return sample(adapter, condition, generators, config=config, image_size=64, **options)
+
+    assert torch.equal(paint(), paint(null=adapter.null_condition(1)))
+    assert not torch.equal(paint(), paint(null=adapter.encode_text(["a cat"])))
+
+
+def test_t5_reads_as_many_tokens_as_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "aelif.json").write_text('{"max_sequence_length": 33}')
+    told = []
+    monkeypatch.setattr(sampler, "open_model", lambda _, **options: told.append(options) or SimpleNamespace(
+        load_trained=lambda _: None, prepare_sampling=lambda: None))  # fmt: skip
+    sampler.open_generator(tmp_path, tmp_path / "model")
+    sampler.open_generator(tmp_path, None)
+    assert [options["max_sequence_length"] for options in told] == [33, 256]
 
 
 def test_sharding_changes_no_byte(base: Path, model: Path, tmp_path: Path):
@@ -106,48 +151,6 @@ def test_shards_that_do_not_exist(base: Path, tmp_path: Path):
         generate(base, None, tmp_path / "x", shard=2, num_shards=2)
     with pytest.raises(ValueError, match="none of 4 prompts falls on it"):
         generate(base, None, tmp_path / "x", shard=4, num_shards=5)
-
-
-def test_class_images(base: Path, tmp_path: Path):
-    arguments = {"base": base, "data": DATA, "train": TrainConfig(class_images=3), "seed": 0, "progress": PROGRESS,
-                 "synthesis": SynthesisConfig(steps=2, batch_size=2)}  # fmt: skip
-    generate_class_images(output=tmp_path / "a", **arguments)
-    generate_class_images(output=tmp_path / "b", **arguments)
-    records = read_image_records(tmp_path / "a")
-    assert [r.text for r in records] == [DATA.class_prompt] * 3
-    assert len({(tmp_path / "a" / r.file_name).read_bytes() for r in records}) == 3
-    assert all((tmp_path / "a" / r.file_name).read_bytes() == (tmp_path / "b" / r.file_name).read_bytes()
-               for r in records)  # fmt: skip
-
-
-def test_blank_class_images_are_drawn_again(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real, calls = class_images.sample, []
-
-    def first_is_black(adapter, condition, generators, **rest):
-        pixels = real(adapter, condition, generators, **rest).clone()
-        calls.append(len(generators))
-        if len(calls) == 1:
-            pixels[0] = 0
-        return pixels
-
-    monkeypatch.setattr(class_images, "sample", first_is_black)
-    arguments = {"base": base, "data": DATA, "train": TrainConfig(class_images=2), "seed": 0, "progress": PROGRESS,
-                 "synthesis": SynthesisConfig(steps=2)}  # fmt: skip
-    generate_class_images(output=tmp_path / "a", **arguments)
-    assert calls == [2, 1]
-    assert [r.image_index for r in read_image_records(tmp_path / "a")] == [0, 1]
-    assert np.asarray(Image.open(tmp_path / "a" / "00000.png")).std() > 2
-
-    monkeypatch.setattr(class_images, "sample", lambda a, c, generators, **_: torch.zeros(len(generators), 64, 64, 3))
-    with pytest.raises(ValueError, match="paints blank images in 5 attempts"):
-        generate_class_images(output=tmp_path / "b", **arguments)
-    assert not (tmp_path / "b").exists()
-
-
-def test_is_blank():
-    assert is_blank(torch.full((8, 8, 3), 255, dtype=torch.uint8))
-    noise = torch.randint(0, 255, (8, 8, 3), generator=torch_generator(0, "x"))
-    assert not is_blank(noise.to(torch.uint8))
 
 
 def test_a_perturbed_prompt_starts_from_the_noise_of_its_clean_prompt(base: Path, tmp_path: Path):

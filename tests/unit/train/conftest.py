@@ -71,9 +71,10 @@ def two_subjects(data: DataConfig) -> DataConfig:
 
 
 def settings(**changes: Any) -> TrainConfig:
-    """Return small settings; `learning_rate`, `optimizer` names and LoRA fields may be given flat."""
+    """Return small settings; the optimizer's name and its learning rate are given flat."""
     chosen = {**SMALL, **changes}
-    optimizer = {key: chosen.pop(key) for key in ("learning_rate", "name", "schedule") if key in chosen}
+    flat = {"optimizer": "name", "learning_rate": "learning_rate"}
+    optimizer = {theirs: chosen.pop(ours) for ours, theirs in flat.items() if ours in chosen}
     return TrainConfig(**chosen, optimizer=OptimizerConfig(**optimizer))
 
 
@@ -81,10 +82,11 @@ def settings(**changes: Any) -> TrainConfig:
 def train(base: Path, photos: Path, class_images: Path, data: DataConfig, tmp_path: Path) -> Callable[..., Any]:
     def train(
         name: str, trial: str = "aelif_noise_conv:0.3/seed=1", progress: StepProgress | None = None, *,
-        model: Path = base, checkpoints: Path | None = None, prior: Path | None = class_images, subjects=data, **changes,
+        model: Path = base, checkpoints: Path | None = None, prior: Path | None = class_images, subjects=data,
+        folder: Path = photos, **changes,
     ):  # fmt: skip
         return fine_tune(
-            base=model, photos=photos, class_images=prior, output=tmp_path / name, trial=Trial.parse(trial),
+            base=model, photos=folder, class_images=prior, output=tmp_path / name, trial=Trial.parse(trial),
             data=subjects, config=settings(**changes), checkpoint_dir=checkpoints,
             progress=progress or StepProgress("train", "test"),
         )  # fmt: skip

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.train.conftest import settings
 
 from aelif.config import DataConfig
 from aelif.models.adapter import open_model
 from aelif.progress import StepProgress
 from aelif.train.batch import draw_batch, pick_samples, plan_rows
 from aelif.train.cache import SampleSet, cache_class, cache_instance
-from tests.unit.train.conftest import settings
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,9 @@ def test_times_cover_the_schedule(caches):
     assert min(quarters.values()) > 100
 
 
-@given(sizes=st.lists(st.sampled_from([(4, 8, 8), (4, 6, 10), (4, 10, 6)]), min_size=1, max_size=6), size=st.integers(1, 6))
+@given(
+    sizes=st.lists(st.sampled_from([(4, 8, 8), (4, 6, 10), (4, 10, 6)]), min_size=1, max_size=6), size=st.integers(1, 6)
+)
 def test_rows_of_different_shapes_form_groups(sizes, size):
     class Adapter:
         def draw_times(self, count, generator, *, sampling):

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 from tests.tiny import write_photos
+from tests.unit.train.conftest import settings
 
 from aelif.artifacts import ImageRecord, read_image_records, write_image_records
 from aelif.config import DataConfig
 from aelif.models.adapter import open_model
 from aelif.progress import StepProgress
 from aelif.train.cache import _read_pixels, cache_class, cache_instance, cache_samples, draw_views
-from tests.unit.train.conftest import settings
 
 PROGRESS = StepProgress("train", "test")
 

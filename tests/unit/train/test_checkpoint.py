@@ -36,7 +36,9 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path, name):
     for number in range(8):
         step(whole, optimizer, number)
         if number == 3:
-            save_checkpoint(tmp_path / "c.safetensors", whole.state_dict(), optimizer, step=4, key="k", extra={"x": 0.1})
+            save_checkpoint(
+                tmp_path / "c.safetensors", whole.state_dict(), optimizer, step=4, key="k", extra={"x": 0.1}
+            )
     again = model()
     other = OPTIMIZERS[name](again.parameters())
     assert load_checkpoint(tmp_path / "c.safetensors", again.state_dict(), other) == 4

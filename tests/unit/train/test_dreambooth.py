@@ -1,59 +1,39 @@
 from __future__ import annotations
 
 import json
-import math
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import write_tiny_flux, write_tiny_sd, write_tiny_sd3
+from tests.unit.train.conftest import Interrupting
 
 from aelif.artifacts import digest_of_folder, sha256_of
-from aelif.config import DataConfig, TrainConfig, Trial
+from aelif.config import LoraConfig
 from aelif.models.adapter import open_model
-from aelif.progress import StepProgress
-from aelif.train.batch import draw_batch
-from aelif.train.cache import cache_class, cache_instance
-from aelif.train.dreambooth import denoising_loss, fine_tune, learning_rate_at
+from aelif.models.pipeline import open_pipeline
+from aelif.train import dreambooth
 
-SMALL = {"steps": 6, "rank": 2, "crops": 2, "checkpoint_every": 2}
+LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
-class Interrupting(StepProgress):
-    """Stops the training as Ctrl-C would, at the first report from step `at` on."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__("train", "test")
-        self.at = at
-
-    def advance(self, done: int, total: int, unit: str) -> None:
-        if done >= self.at:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def train(base: Path, photos: Path, class_images: Path, data: DataConfig, tmp_path: Path):
-    def train(
-        name: str, trial: str = "aelif_noise_conv:0.3/seed=1", progress: StepProgress | None = None, *,
-        checkpoints: Path | None = None, prior: Path | None = class_images, **settings,
-    ):  # fmt: skip
-        return fine_tune(
-            base=base, photos=photos, class_images=prior, output=tmp_path / name, trial=Trial.parse(trial), data=data,
-            config=TrainConfig(**{**SMALL, **settings}), checkpoint_dir=checkpoints,
-            progress=progress or StepProgress("train", "test"),
-        )  # fmt: skip
-
-    return train
-
-
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_resumed_equals_uninterrupted_to_the_bit(train, tmp_path: Path, method):
-    whole = train("whole", method=method)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "lora"},
+        {"method": "full", "ema_decay": 0.9, "gradient_accumulation": 2},
+        {"optimizer": "prodigy", "lora": LoraConfig(rank=2, dropout=0.3, text_encoders=True), "validate_every": 3},
+    ],
+    ids=["lora", "full-ema-accumulation", "prodigy-dropout-text"],
+)
+def test_resumed_equals_uninterrupted_to_the_bit(train, tmp_path: Path, changes):
+    whole = train("whole", **changes)
     with pytest.raises(KeyboardInterrupt):
-        train("parts", progress=Interrupting(6), checkpoints=tmp_path / "checkpoints", method=method)
+        train("parts", progress=Interrupting(6), checkpoints=tmp_path / "checkpoints", **changes)
     assert not (tmp_path / "parts").exists()
-    resumed = train("parts", checkpoints=tmp_path / "checkpoints", method=method)
+    torch.rand(3)  # the global generator's state is of no account
+    resumed = train("parts", checkpoints=tmp_path / "checkpoints", **changes)
     assert resumed.resumed_from == 4
     assert resumed.losses == whole.losses
     assert digest_of_folder(tmp_path / "parts") == digest_of_folder(tmp_path / "whole")
@@ -72,9 +52,10 @@ def test_a_checkpoint_of_other_settings_is_not_used(train, tmp_path: Path):
 def test_model_folder(train, tmp_path: Path, base: Path, photos: Path, class_images: Path):
     report = train("model")
     content = json.loads((tmp_path / "model" / "aelif.json").read_text())
-    weights = tmp_path / "model" / "pytorch_lora_weights.safetensors"
+    weights = tmp_path / "model" / LORA_FILE
     assert content["weights_sha256"] == report.weights_sha256 == sha256_of(weights)
     assert (content["variant"], content["seed"], content["family"]) == ("aelif_noise_conv:0.3", 1, "sdxl")
+    assert (content["image_size"], content["max_sequence_length"]) == (64, 256)
     assert content["base"] == digest_of_folder(base)
     assert content["photos"] == digest_of_folder(photos)
     assert content["class_images"] == digest_of_folder(class_images)
@@ -85,40 +66,38 @@ def test_model_folder(train, tmp_path: Path, base: Path, photos: Path, class_ima
 
 @pytest.mark.parametrize("variant", ["baseline", "aelif_mask:0.3"])
 def test_training_learns(train, variant):
-    # One photo, no prior: the loss at the same times falls.
+    # No prior: the loss falls, whatever is drawn.
     losses = train("m", f"{variant}/seed=0", steps=40, method="full", learning_rate=1e-2, prior_preservation=False,
                    prior=None, batch_size=4, loss_weighting="uniform").losses  # fmt: skip
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
-def test_loss_is_instance_mean_plus_weighted_class_mean(base, photos, class_images, data):
-    config, trial = TrainConfig(batch_size=3, prior_weight=0.3), Trial.parse("baseline/seed=0")
-    adapter = open_model(base)
-    instance = cache_instance(adapter, photos, data=data, config=config, seed=0, progress=StepProgress("train", ""))
-    batch = draw_batch(adapter, instance, cache_class(adapter, class_images, data=data), step=0, trial=trial,
-                       config=config)  # fmt: skip
-    with torch.no_grad():
-        loss = denoising_loss(adapter, batch, snr_gamma=5.0, image_size=64)
-        errors = []
-        for row in range(6):
-            one = slice(row, row + 1)
-            noisy = adapter.add_noise(batch.latents[one], batch.noise[one], batch.times[one])
-            condition = batch.condition.select(torch.tensor([row]))
-            prediction = adapter.predict(noisy, batch.times[one], condition, image_size=64)
-            weight = adapter.loss_weight(batch.times[one], snr_gamma=5.0)
-            errors.append((weight * (prediction - batch.noise[one]).square().mean()).item())
-    assert loss.item() == pytest.approx(sum(errors[:3]) / 3 + 0.3 * sum(errors[3:]) / 3, rel=1e-4)
+def test_accumulation_is_but_a_way_to_cut_the_step(train, tmp_path: Path):
+    whole = train("whole", batch_size=4)
+    cut = train("cut", batch_size=1, gradient_accumulation=4)
+    assert cut.losses == pytest.approx(whole.losses, rel=1e-5)
+    one, other = (load_file(tmp_path / name / LORA_FILE) for name in ("whole", "cut"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=1e-5, rtol=1e-3)
 
 
-def test_learning_rate():
-    config = TrainConfig(steps=100, learning_rate=1.0)
-    rates = [learning_rate_at(step, config) for step in range(100)]
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert max(rates) == 1.0
-    assert all(a >= b for a, b in pairwise(rates[5:]))
-    assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 94 / 95)))
-    assert 0 < rates[-1] < 1e-3
-    assert learning_rate_at(0, TrainConfig(steps=1, learning_rate=1.0)) == 1.0
+def test_checkpointing_activations_changes_nothing_but_memory(train):
+    plain, checkpointed = train("a"), train("b", gradient_checkpointing=True)
+    assert checkpointed.losses == pytest.approx(plain.losses, rel=1e-5)
+
+
+def test_half_precision_trains_float32_weights(train, tmp_path: Path):
+    full, half = train("a"), train("b", mixed_precision="bf16")
+    assert half.losses == pytest.approx(full.losses, rel=0.03)
+    assert half.losses != full.losses
+    assert {tensor.dtype for tensor in load_file(tmp_path / "b" / LORA_FILE).values()} == {torch.float32}
+    assert train("c").losses == full.losses, "accelerate's global state is no obstacle"
+
+
+def test_ema_is_saved_in_the_weights_stead(train, tmp_path: Path):
+    raw, averaged = train("raw"), train("averaged", ema_decay=0.5)
+    assert raw.losses == averaged.losses
+    assert raw.weights_sha256 != averaged.weights_sha256
 
 
 def test_what_is_not_finite_is_never_saved(train, tmp_path: Path):
@@ -129,8 +108,55 @@ def test_what_is_not_finite_is_never_saved(train, tmp_path: Path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_weights_broken_by_the_last_step_are_not_saved_either(train, tmp_path: Path):
+    # The loss and the gradient of the only step are fine; its weights are not.
+    with pytest.raises(FloatingPointError, match="weights are no longer finite after step 1"):
+        train("broken", steps=1, learning_rate=1e38, method="full", checkpoints=tmp_path / "checkpoints",
+              checkpoint_every=1)  # fmt: skip
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_prior_preservation_needs_class_images(train):
     with pytest.raises(ValueError, match="it needs class images"):
         train("x", prior=None)
     report = train("y", prior=None, prior_preservation=False)
     assert len(report.losses) == 6
+
+
+WRITERS = {"sd": write_tiny_sd, "sdxl": None, "sd3": write_tiny_sd3, "flux": write_tiny_flux}
+
+
+@pytest.mark.parametrize("family", WRITERS)
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_saved_is_what_was_trained(
+    train, base: Path, tmp_path: Path, family, method, monkeypatch: pytest.MonkeyPatch
+):
+    """Peers save adapters that do nothing elsewhere: a fresh stock pipeline must predict what the trainer predicts."""
+    writer, opened = WRITERS[family], []
+    folder = writer(tmp_path / "base") if writer else base
+
+    def recording(*arguments, **options):
+        opened.append(open_model(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(dreambooth, "open_model", recording)
+    train("model", model=folder, method=method, learning_rate=1e-2, lora=LoraConfig(rank=2, alpha=8))
+    live = opened[0]
+    (denoiser,) = live.trained_modules().values()
+    stock = open_pipeline(folder, tmp_path / "model", dtype=torch.float32, device="cpu")
+    stored = getattr(stock, live.denoiser)
+    reloaded, untrained = open_model(folder), open_model(folder)
+    reloaded.load_trained(tmp_path / "model")
+
+    condition = untrained.encode_text(["a photo of sks backpack"])
+    noisy = torch.randn(1, *live.latent_shape(64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = live.predict(noisy, torch.tensor([500]), condition)
+        again = reloaded.predict(noisy, torch.tensor([500]), condition)
+        before = untrained.predict(noisy, torch.tensor([500]), condition)
+        untrained._loaded[live.denoiser] = stored.eval()  # the stock pipeline's denoiser under the same call
+        stock_prediction = untrained.predict(noisy, torch.tensor([500]), condition)
+    assert denoiser is not stored
+    torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(stock_prediction, expected, atol=1e-4, rtol=1e-4)
+    assert (before - expected).abs().max() > 1e-3

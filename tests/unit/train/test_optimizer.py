@@ -4,11 +4,11 @@ import sys
 
 import pytest
 import torch
+from tests.unit.train.conftest import settings
 from torch.nn import Parameter
 
 from aelif.config import LoraConfig, OptimizerConfig
 from aelif.train.optimizer import import_optimizer, make_optimizer, set_rates
-from tests.unit.train.conftest import settings
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def test_text_encoders_have_a_rate_of_their_own():
 
 
 def test_prodigy_has_rate_one_and_descends():
-    config = settings(steps=60, name="prodigy", learning_rate=1e-9)
+    config = settings(steps=60, optimizer="prodigy", learning_rate=1e-9)
     named = weights()
     optimizer = make_optimizer(named, config, device=CPU)
     assert [group["lr"] for group in optimizer.param_groups] == [1.0, 1.0]
@@ -45,7 +45,7 @@ def test_prodigy_has_rate_one_and_descends():
 
 
 def test_prodigy_says_nothing(capsys):
-    make_optimizer(weights(), settings(name="prodigy"), device=CPU)
+    make_optimizer(weights(), settings(optimizer="prodigy"), device=CPU)
     assert capsys.readouterr().out == ""
 
 

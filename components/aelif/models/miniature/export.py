@@ -59,7 +59,7 @@ def export_sd3(work: Path, output: Path = WEIGHTS / "sd3") -> None:
     tokenizer = write_tokenizer(work / "text" / "tokenizer_sd3", max_tokens=SD3_TOKENS)
     first = CLIPTextModel.from_pretrained(work / "text" / "first")
     projected = CLIPTextModelWithProjection(first.config)
-    projected.text_model.load_state_dict(first.text_model.state_dict())
+    projected.text_model.load_state_dict(first.state_dict())
     torch.nn.init.eye_(projected.text_projection.weight)
     autoencoder = AutoencoderKL.from_pretrained(work / "autoencoder" / "model")
     autoencoder.register_to_config(shift_factor=0.0)

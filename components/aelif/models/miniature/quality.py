@@ -81,7 +81,8 @@ def load_generator(name: str = "sdxl") -> DiffusionPipeline:
     """Load a packaged miniature (``sdxl`` or ``sd3``) into the stock pipeline, in single precision."""
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(WEIGHTS / name, torch_dtype=torch.float32)
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if name == "sd3" else {}  # diffusers asks for it
+    pipeline = DiffusionPipeline.from_pretrained(WEIGHTS / name, dtype=torch.float32, **absent)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
