@@ -40,6 +40,7 @@ PRELOADED = (
     "aelif.deliver.results",
     "aelif.prepare.photos",
     "aelif.perturb.plan",
+    "diffusers.schedulers.scheduling_dpmsolver_multistep",
     "peft",
     "pyarrow.parquet",
     "matplotlib.figure",

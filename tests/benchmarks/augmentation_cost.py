@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from workload import PHOTOS, WORKLOADS, data_config, train_config
+
+if TYPE_CHECKING:
+    from aelif.progress import StepProgress
+    from aelif.train.loop import Training
 
 VARIANTS = ("baseline", "aelif_mask:0.3", "aelif_noise_conv:0.3")
 _WARM_UP = 5
@@ -15,9 +20,9 @@ _WARM_UP = 5
 def augmentation_cost(base: Path, scratch: Path, *, steps: int) -> dict[str, dict[str, float]]:
     """Return for each variant the median step and condition time in ms, and what it adds in per cent of a step.
 
-    `added_percent` compares the conditions alone: what a variant does to a step happens there, and
-    the denoiser's share, equal in all, is a hundred times as long and as noisy. `step_percent` is the
-    median of the whole steps' paired differences.
+    All is processor time. `added_percent` compares the conditions alone: what a variant does to a step
+    happens there, and the denoiser's share, equal in all, is a hundred times as long and as noisy.
+    `step_percent` is the median of the whole steps' paired differences.
 
     Args:
         base: diffusers folder of the base model.
@@ -56,7 +61,7 @@ def _summary(name: str, steps: dict[str, list[float]], conditions: dict[str, lis
     }
 
 
-def _start(base: Path, photos: Path, variant: str, steps: int, progress):  # noqa: ANN001, ANN202
+def _start(base: Path, photos: Path, variant: str, steps: int, progress: StepProgress) -> Training:
     """Return a training before its first step."""
     from aelif.config import Trial
     from aelif.train.devices import open_accelerator
@@ -73,7 +78,7 @@ def _start(base: Path, photos: Path, variant: str, steps: int, progress):  # noq
     return start_training(job, accelerator=accelerator, adapter=adapter, samples=samples)
 
 
-def _condition_s(training, step: int) -> float:  # noqa: ANN001
+def _condition_s(training: Training, step: int) -> float:
     """Return how long the step's prompts take, augmentation included."""
     from aelif.train.batch import draw_batch
 

@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from augmentation_cost import augmentation_cost
-from workload import CLASS_IMAGES, WORKLOADS, Workload, available, script_arguments, write_class_images, write_model
+from workload import WORKLOADS, Workload, script_arguments, write_class_images, write_model
 
 SCRIPTS_VARIABLE = "AELIF_DIFFUSERS_SCRIPTS"
 OUTPUT = Path("build/bench-train.json")
@@ -45,7 +47,7 @@ class Run:
 
 
 def find_scripts(given: str | None) -> Path | None:
-    """Return the folder with diffusers' DreamBooth scripts: given, named by the environment, or of a source checkout."""
+    """Return the folder of diffusers' scripts: given, named by the environment, or of a source checkout."""
     import diffusers
 
     checkout = Path(diffusers.__file__).parents[2] / "examples" / "dreambooth"
@@ -71,7 +73,7 @@ def train_once(command: list[str], *, lora: Path, record: Path, threads: int) ->
     Raises:
         RuntimeError: if it fails; with the end of what it said.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     child = [sys.executable, str(Path(__file__).with_name("timed_training.py")), str(record), *command]
     began = time.time()
     done = subprocess.run(child, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -88,47 +90,46 @@ def train_once(command: list[str], *, lora: Path, record: Path, threads: int) ->
 def _step_ms(ends_s: list[float]) -> float:
     """Return the median time between the ends of steps, the first ones left out, in milliseconds."""
     later = ends_s[_WARM_UP:]
-    return 1e3 * median(after - before for before, after in zip(later, later[1:], strict=False))
+    return 1e3 * median(after - before for before, after in pairwise(later))
 
 
-def compare(work: Workload, folder: Path, scripts: Path, *, steps: int, repeats: int, threads: int) -> dict[str, list[Run]]:
-    """Train by turns and return the runs of both."""
-    runs: dict[str, list[Run]] = {"ours": [], "script": []}
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(dir=folder) as scratch_name:
-            scratch = Path(scratch_name)
-            for name in (work.base, "class-images"):
-                (scratch / name).symlink_to(folder / name)
-            pictures = folder / "pictures" if work.class_images == "given" else scratch / "pictures"
-            ours = ["ours", str(scratch), work.name, str(steps)]
-            arguments = script_arguments(
-                work, steps=steps, model=folder / work.base, class_images=pictures, output=scratch / "theirs"
-            )
-            theirs = ["script", str(scripts / work.script), *arguments]
-            for who, command, lora in (("ours", ours, scratch / "ours" / "model"), ("script", theirs, scratch / "theirs")):
-                record = scratch / f"{who}.json"
-                runs[who].append(train_once(command, lora=lora / LORA_FILE, record=record, threads=threads))
-    return runs
+def compare(work: Workload, folder: Path, scripts: Path, *, steps: int, threads: int) -> dict[str, Run]:
+    """Train with ours, then with the script, and return what each took."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        scratch = Path(name)
+        for shared in (work.base, "class-images"):
+            (scratch / shared).symlink_to(folder / shared)
+        pictures = folder / "pictures" if work.class_images == "given" else scratch / "pictures"
+        arguments = script_arguments(
+            work, steps=steps, model=folder / work.base, class_images=pictures, output=scratch / "theirs"
+        )
+        ours = ["ours", str(scratch), work.name, str(steps)]
+        theirs = ["script", str(scripts / work.script), *arguments]
+        record = scratch / "record.json"
+        return {
+            "ours": train_once(ours, lora=scratch / "ours" / "model" / LORA_FILE, record=record, threads=threads),
+            "script": train_once(theirs, lora=scratch / "theirs" / LORA_FILE, record=record, threads=threads),
+        }
 
 
-def row(work: Workload, runs: dict[str, list[Run]], *, steps: int) -> dict[str, object]:
+def figures_of(work: Workload, pairs: list[dict[str, Run]], *, steps: int) -> dict[str, Any]:
     """Return a comparison's figures; a ratio above 1 says that ours is faster, or smaller."""
-    figures: dict[str, object] = {"workload": work.name, "batch_size": work.batch_size}
-    for who, taken in runs.items():
+    names = [field.name for field in fields(Run)]
+    figures: dict[str, Any] = {"workload": work.name, "batch_size": work.batch_size}
+    for who in ("ours", "script"):
+        taken = [pair[who] for pair in pairs]
         figures[who] = {
             "images_per_s": steps * work.batch_size / median(run.wall_s for run in taken),
-            **{name: median(asdict(run)[name] for run in taken) for name in asdict(taken[0])},
+            **{name: median(getattr(run, name) for run in taken) for name in names},
         }
-    pairs = list(zip(runs["script"], runs["ours"], strict=True))
     figures["ratios"] = {
-        name: median(asdict(theirs)[name] / asdict(ours)[name] for theirs, ours in pairs)
-        for name in asdict(pairs[0][0])
+        name: median(getattr(pair["script"], name) / getattr(pair["ours"], name) for pair in pairs) for name in names
     }
-    figures["runs"] = {who: [asdict(run) for run in taken] for who, taken in runs.items()}
+    figures["runs"] = [{who: asdict(run) for who, run in pair.items()} for pair in pairs]
     return figures
 
 
-def markdown(rows: list[dict], cost: dict[str, dict[str, float]], *, steps: int) -> str:  # type: ignore[type-arg]
+def markdown(comparisons: list[dict[str, Any]], cost: dict[str, dict[str, float]], *, steps: int) -> str:
     """Return both tables."""
     lines = [
         f"LoRA of rank 16, 64 px, {steps} steps, float32 on the CPU. Figures: ours / the script's (ratio).",
@@ -136,7 +137,7 @@ def markdown(rows: list[dict], cost: dict[str, dict[str, float]], *, steps: int)
         "| training | batch | images/s, end to end | by processor time | ms per step | by processor time | peak MiB |",
         "|---|---|---|---|---|---|---|",
     ]
-    for figures in rows:
+    for figures in comparisons:
         ours, theirs, ratios = figures["ours"], figures["script"], figures["ratios"]
         cells = [
             f"{ours['images_per_s']:.2f} / {theirs['images_per_s']:.2f} ({ratios['wall_s']:.2f}×)",
@@ -147,9 +148,31 @@ def markdown(rows: list[dict], cost: dict[str, dict[str, float]], *, steps: int)
         ]
         lines.append(f"| {figures['workload']} | {figures['batch_size']} | {' | '.join(cells)} |")
     lines += ["", "| AELIF on SDXL | ms per step | of which prompts | added |", "|---|---|---|---|"]
-    for name, figures in cost.items():
-        lines.append(f"| {name} | {figures['step_ms']:.1f} | {figures['condition_ms']:.2f} | {figures['added_percent']:+.2f} % |")
+    for name, taken in cost.items():
+        cells = [name, f"{taken['step_ms']:.1f}", f"{taken['condition_ms']:.2f}", f"{taken['added_percent']:+.2f} %"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def measure(arguments: argparse.Namespace, scripts: Path) -> None:
+    """Run the comparisons, write the JSON and print the tables."""
+    chosen = [work for work in WORKLOADS if arguments.only in work.name]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        write_class_images(folder / "pictures", folder / "class-images")
+        for base in sorted({"sdxl", *(work.base for work in chosen)}):
+            write_model(base, folder / base)
+        comparisons = []
+        for work in chosen:
+            pairs = []
+            for repeat in range(arguments.repeats):
+                print(f"{work.name}, {repeat + 1} of {arguments.repeats} …", file=sys.stderr, flush=True)
+                pairs.append(compare(work, folder, scripts, steps=arguments.steps, threads=arguments.threads))
+            comparisons.append(figures_of(work, pairs, steps=arguments.steps))
+        cost = augmentation_cost(folder / "sdxl", folder / "cost", steps=max(30, arguments.steps // 3))
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps({"settings": vars(arguments), "comparisons": comparisons, "aelif": cost}, indent=2))
+    print(markdown(comparisons, cost, steps=arguments.steps))
 
 
 def main() -> None:
@@ -164,24 +187,9 @@ def main() -> None:
         parser.error(f"--steps = {arguments.steps}: give at least {2 * _WARM_UP}, the first {_WARM_UP} only warm up")
     scripts = find_scripts(arguments.scripts)
     if scripts is None:
-        return say_what_is_missing()
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        write_class_images(folder / "pictures", folder / "class-images")
-        for base in sorted({work.base for work in WORKLOADS if available(work.base)}):
-            write_model(base, folder / base)
-        for work in WORKLOADS:
-            if not available(work.base):
-                print(f"{work.name}: left out, the package has no {work.base} miniature yet", flush=True)
-            elif arguments.only in work.name:
-                print(f"{work.name} …", file=sys.stderr, flush=True)
-                runs = compare(work, folder, scripts, steps=arguments.steps, repeats=arguments.repeats, threads=arguments.threads)
-                rows.append(row(work, runs, steps=arguments.steps))
-        cost = augmentation_cost(folder / "sdxl", folder / "cost", steps=max(30, arguments.steps // 3))
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps({"settings": vars(arguments), "comparisons": rows, "aelif": cost}, indent=2) + "\n")
-    print(markdown(rows, cost, steps=arguments.steps))
+        say_what_is_missing()
+    else:
+        measure(arguments, scripts)
 
 
 if __name__ == "__main__":

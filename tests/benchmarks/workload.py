@@ -55,11 +55,6 @@ WORKLOADS = (
 )
 
 
-def available(base: str) -> bool:
-    """Return whether the package ships this miniature."""
-    return (WEIGHTS / base / "model_index.json").exists()
-
-
 def data_config() -> DataConfig:
     """Return our settings of the photos."""
     return DataConfig(

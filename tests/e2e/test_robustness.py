@@ -122,6 +122,29 @@ def test_a_second_run_reuses_what_did_not_change(finished: Finished):
     assert steps <= {"open_run", "deliver_results", "register", "close_run"}
 
 
+@pytest.mark.parametrize(
+    ("recipe", "method", "weights"),
+    [
+        ("smoke", "lora", "pytorch_lora_weights.safetensors"),
+        ("smoke-sd3", "lora", "pytorch_lora_weights.safetensors"),
+        ("smoke-sd3", "full", "transformer/diffusion_pytorch_model.safetensors"),
+    ],
+)
+def test_both_miniatures_run_by_lora_and_whole(tmp_path: Path, recipe: str, method: str, weights: str):
+    output, rival = tmp_path / "run", "string_augmentation:0.5+aelif_mask:0.1-0.3"
+    done = run(recipe, "--output", str(output), "--variants", f"baseline,{rival}", "--set", f"train.method={method}",
+               "--set", "train.validate_every=2")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr + (output / "run.log").read_text()[-4000:]
+    assert len(list((output / "work" / "steps").glob(f"**/train-dreambooth*/model/{weights}"))) == 2
+    assert {row["variant"] for row in read_table(output / "scores.parquet", score_schema())} == {"baseline", rival}
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (trial,) = client.search_runs([parents(tmp_path)[0].info.experiment_id], f"params.variant = '{rival}'")
+    painted = [image.path for image in client.list_artifacts(trial.info.run_id, "images")]
+    assert {name.partition("+timestamp")[0] for name in painted} == {
+        f"images/validation~00-{image:02d}+step+{step}" for image in (0, 1) for step in (2, 4)
+    }
+
+
 def test_an_interrupted_run_stops_cleanly_and_goes_on_from_its_checkpoint(tmp_path: Path):
     output = tmp_path / "smoke"
     flags = ["smoke", "--output", str(output), "--variants", "baseline", "--set", "train.steps=60",

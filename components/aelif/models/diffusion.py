@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from aelif.artifacts import read_json
@@ -91,6 +90,9 @@ class UNetDiffusion(LatentDiffusion):
 
     def solver(self, steps: int, *, image_size: int) -> Solver:
         """Return DPM-Solver++ (arXiv 2211.01095), second order, on the base model's own schedule."""
+        # Here, since it imports scipy.stats, which training can do without.
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
         solver = DPMSolverMultistepScheduler.from_config(self._scheduler_config)
         solver.set_timesteps(steps, device=self._device)
         return solver

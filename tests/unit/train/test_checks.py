@@ -51,8 +51,9 @@ def test_settings_are_refused_before_any_work(
     with pytest.raises(ValueError, match=message):
         dreambooth.fine_tune(
             base=base if family == "sdxl" else flow_base, photos=tmp_path, data=data,
-            class_images=changes.get("prior", tmp_path), output=tmp_path / "out", trial=Trial.parse("baseline/seed=0"), config=settings(**rest),
-            checkpoint_dir=None, progress=StepProgress("train", "test"),
+            class_images=changes.get("prior", tmp_path), output=tmp_path / "out",
+            trial=Trial.parse("baseline/seed=0"), config=settings(**rest), checkpoint_dir=None,
+            progress=StepProgress("train", "test"),
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tests.tiny import write_tiny_flux, write_tiny_sd, write_tiny_sd3
 from tests.unit.train.conftest import Interrupting
 
-from aelif.artifacts import digest_of_folder, sha256_of
-from aelif.config import LoraConfig
+from aelif.artifacts import ImageRecord, digest_of_folder, sha256_of, write_image_records
+from aelif.config import DataConfig, LoraConfig
 from aelif.models.adapter import open_model
 from aelif.models.pipeline import open_pipeline
 from aelif.train import dreambooth
@@ -98,6 +102,40 @@ def test_ema_is_saved_in_the_weights_stead(train, tmp_path: Path):
     raw, averaged = train("raw"), train("averaged", ema_decay=0.5)
     assert raw.losses == averaged.losses
     assert raw.weights_sha256 != averaged.weights_sha256
+
+
+def test_the_global_generator_is_neither_read_nor_changed(train):
+    changes = {"lora": LoraConfig(rank=2, dropout=0.3), "validate_every": 3}
+    torch.manual_seed(1)
+    first = train("a", **changes)
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    second = train("b", **changes)
+    assert second == first
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_several_subjects_of_several_shapes(train, two_subjects: DataConfig, tmp_path: Path):
+    def write(name: str, rows: list[tuple[tuple[int, int], str, int]]) -> Path:
+        (tmp_path / name).mkdir()
+        records = []
+        for index, (size, text, subject) in enumerate(rows):
+            noise = np.random.default_rng(index).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / name / f"{index}.png")
+            records.append(ImageRecord(file_name=f"{index}.png", text=text, subject=subject))
+        write_image_records(tmp_path / name, records)
+        return tmp_path / name
+
+    photos = write("photos", [((64, 64), "", 0), ((80, 48), "a sks backpack at night", 0), ((48, 80), "", 1)])
+    prior = write("class", [((64, 64), subject.class_prompt, 0) for subject in two_subjects.subjects])
+    report = train("model", "string_augmentation:0.5+aelif_mask:0to0.4/seed=0", folder=photos, prior=prior,
+                   subjects=replace(two_subjects, aspect_buckets=True), batch_size=3,
+                   caption_dropout=0.2)  # fmt: skip
+    assert all(math.isfinite(loss) for loss in report.losses)
+    content = json.loads((tmp_path / "model" / "aelif.json").read_text())
+    assert content["more_subjects"] == [{"instance_prompt": "a photo of zwx cat", "class_prompt": "a photo of a cat"}]
+    assert content["aspect_buckets"] is True
 
 
 def test_what_is_not_finite_is_never_saved(train, tmp_path: Path):

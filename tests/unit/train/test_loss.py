@@ -78,6 +78,15 @@ def conditions(case: Case, trial: str, step: int = 0, size: int = 2, **changes) 
     return case.loss(trial, batch_size=size, **changes).condition(group, step=step).prompt_embeds
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_row_is_told_its_own_prompt(case: Case, data: DataConfig, size):
+    """Peers: [i, c, i, c] prompts beside [i, i, c, c] images from two instance images on."""
+    prompts = [data.instance_prompt] * size + [data.class_prompt] * size
+    expected = case.adapter.encode_text(prompts).prompt_embeds
+    assert (expected[0] - expected[-1]).abs().max() > 0.1
+    torch.testing.assert_close(conditions(case, "baseline/seed=0", size=size), expected)
+
+
 def test_variants_touch_the_prompts_alone(case: Case):
     plain = conditions(case, "baseline/seed=0")
     for variant in ("aelif_mask:0.3", "aelif_noise_conv:0.3", "cep:1", "neftune:5", "string_augmentation:1"):
