@@ -60,7 +60,7 @@ def test_dry_run_prints_the_configuration_that_would_run():
         (["run", "--instance-prompt", "a photo of a backpack"], "no identifier"),
         (["run", "--instance-prompt", ""], "the prompt is empty"),
         (["run", "--variants", "baseline,aelif_maks:0.3"], "did you mean 'aelif_mask'"),
-        (["run", "--variants", "baseline,aelif_mask:1.5"], "between 0 and 1"),
+        (["run", "--variants", "baseline,aelif_mask:1.5"], "from 0 to 1"),
         (["run", "--families", "keybord"], "did you mean 'keyboard'"),
         (["run", "--set", "train.stps=3"], "did you mean 'steps'"),
         (["run", "--set", "train.steps"], "KEY=VALUE"),

@@ -42,7 +42,6 @@ def pretrain(
     """
     weights = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     average = {name: parameter.detach().clone() for name, parameter in weights.items()}
-    torch.set_flush_denormal(True)  # squared gradients decay into denormals, which cost a hundredfold on CPUs
     optimizer = torch.optim.AdamW(
         weights.values(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )

@@ -172,5 +172,6 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # squared gradients decay into denormals, which cost a hundredfold on CPUs
     for name in STAGES if arguments.stage == "all" else [arguments.stage]:
         STAGES[name](arguments.work)
