@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 MINIATURE := build/miniature
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format bench miniature clean
+.PHONY: help setup run test lint types format bench bench-train miniature clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ format: $(READY)  ## let ruff mend what it can
 
 bench: $(READY)  ## time per step, import cost, orchestration share
 	$(BIN)/python tests/benchmarks/steps.py
+
+bench-train: $(READY)  ## our trainer against diffusers' DreamBooth scripts, which it says how to get (minutes)
+	$(BIN)/python tests/benchmarks/train.py
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)

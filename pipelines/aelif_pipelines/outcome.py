@@ -28,11 +28,12 @@ def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> No
     title = "Wasserstein distance to the photos (95 % interval); lower is better"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("variant", no_wrap=True)
-    for heading in ("clean prompts", "perturbed prompts", "improvement", "of the damage undone"):
-        table.add_column(heading, justify="right")
+    for heading in ("clean\nprompts", "perturbed\nprompts", "improvement", "of the\ndamage undone"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, scores in summary["variants"].items():
+        shown = name.replace("+", "\n+")  # a composition is long
         table.add_row(
-            f"[bold]{name}[/]" if name == summary["verdict"]["champion"] else name,
+            f"[bold]{shown}[/]" if name == summary["verdict"]["champion"] else shown,
             _distance(scores["clean"]),
             _distance(scores["perturbed"]),
             _share(scores.get("improvement_plain")),

@@ -82,3 +82,21 @@ def test_assignments_are_read_as_yaml():
     assert parse_assignment("variants=[baseline]") == ("variants", ["baseline"])
     with pytest.raises(ValueError, match="KEY=VALUE"):
         parse_assignment("train.steps")
+
+
+def test_the_example_of_the_training_guide_is_valid(tmp_path: Path):
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    file = tmp_path / "run.yaml"
+    file.write_text(guide.partition("```yaml\n")[2].partition("```")[0])
+    config = load_config("sdxl", file=file)
+    assert [subject.identifier for subject in config.data.subjects] == ["sks", "ohwx"]
+    assert len(config.variants) == 5
+
+
+def test_the_training_guide_lists_every_augmentation_and_family():
+    from aelif.config import AUGMENTATIONS
+    from aelif.models.adapter import FAMILIES
+
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    assert all(f"`{name}:{scale.default:g}`" in guide for name, scale in AUGMENTATIONS.items())
+    assert all(f"`{pipeline}`" in guide for pipeline in FAMILIES)
