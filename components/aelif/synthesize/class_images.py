@@ -27,9 +27,10 @@ from aelif.artifacts import (
     write_image_records,
     write_json,
 )
-from aelif.config import DataConfig, SynthesisConfig, TrainConfig, require
+from aelif.config import DataConfig, SynthesisConfig, TrainConfig
 from aelif.models.adapter import ModelAdapter, open_model
 from aelif.models.condition import TextCondition
+from aelif.models.fit import check_fit
 from aelif.models.sampling import sample
 from aelif.progress import StepProgress
 from aelif.randomness import torch_generator
@@ -87,7 +88,7 @@ def generate_class_images(
         checkpoint_dir: images are kept in its `class-images/<digest>/`; None: nowhere but in `output`.
 
     Raises:
-        ValueError: if an image stays blank in every attempt, or the model has no images of that size.
+        ValueError: if an image stays blank in every attempt, or the model cannot be trained with these settings.
     """
     prompts = list(dict.fromkeys(subject.class_prompt for subject in data.subjects)) if train.prior_preservation else []
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def generate_class_images(
         root = (checkpoint_dir or Path(scratch)) / "class-images"
         keys = [_key(base, prompt, data=data, synthesis=synthesis, seed=seed) for prompt in prompts]
         sets = [_open_set(root, key, count=train.class_images) for key in keys]
-        _paint_missing(sets, base=base, data=data, synthesis=synthesis, seed=seed, progress=progress)
+        _paint_missing(sets, base=base, data=data, train=train, synthesis=synthesis, seed=seed, progress=progress)
         with new_folder(output) as folder:
             records = list(_collect(sets, folder, image_size=data.image_size))
             write_image_records(folder, records)
@@ -189,6 +190,7 @@ def _paint_missing(
     *,
     base: Path,
     data: DataConfig,
+    train: TrainConfig,
     synthesis: SynthesisConfig,
     seed: int,
     progress: StepProgress,
@@ -199,7 +201,7 @@ def _paint_missing(
     done = total - sum(len(images.missing()) for images in unfinished)
     if not unfinished:
         return
-    adapter = _open_base(base, data)
+    adapter = _open_base(base, data, train)
     null = adapter.null_condition(1)  # before the text encoders are freed
     conditions = encode_prompts(adapter, [images.prompt for images in unfinished])
     painter = _Painter(adapter=adapter, null=null, synthesis=synthesis, image_size=data.image_size, seed=seed)
@@ -227,11 +229,11 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _open_base(base: Path, data: DataConfig) -> ModelAdapter:
+def _open_base(base: Path, data: DataConfig, train: TrainConfig) -> ModelAdapter:
     """Return the base model, ready to paint.
 
     Raises:
-        ValueError: if its images cannot have that size.
+        ValueError: if it cannot be trained with these settings.
     """
     device = _device()
     adapter = open_model(
@@ -240,7 +242,6 @@ def _open_base(base: Path, data: DataConfig) -> ModelAdapter:
         dtype=torch.float16 if device == "cuda" else torch.float32,
         max_sequence_length=data.max_sequence_length,
     )
-    require(data.image_size % adapter.size_multiple == 0, "image_size", data.image_size,
-            f"give a multiple of {adapter.size_multiple}, as {base.name} needs")  # fmt: skip
+    check_fit(adapter, data=data, config=train)  # training would refuse them later, after the painting
     adapter.prepare_sampling()
     return adapter

@@ -1,4 +1,4 @@
-"""What is refused before any work, and what stops a training before anything broken is stored."""
+"""What stops a training before anything broken is stored."""
 
 from __future__ import annotations
 
@@ -7,30 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from aelif.config import DataConfig, TrainConfig, require
-from aelif.models.adapter import ModelAdapter
-from aelif.randomness import torch_generator
-from aelif.train.optimizer import import_optimizer
-
 SKIPS = 20
 """Steps in a row that float16 may skip while its loss scale is found."""
-
-
-def check_settings(adapter: ModelAdapter, *, data: DataConfig, config: TrainConfig, device: torch.device) -> None:
-    """Refuse settings that do not fit the base model or the machine.
-
-    Raises:
-        ValueError: names the setting, its value and the remedy.
-    """
-    multiple = adapter.size_multiple
-    below = max(multiple, data.image_size // multiple * multiple)
-    require(data.image_size % multiple == 0, "image_size", data.image_size,
-            f"{adapter.family} takes multiples of {multiple}, such as {below}")  # fmt: skip
-    require(adapter.masks_attention or not config.augmentation.mask_attention, "mask_attention", True,
-            f"the denoiser of {adapter.family} reads no attention mask; turn it off")  # fmt: skip
-    times_1 = adapter.draw_times(1, torch_generator(0, "train/check"), sampling=config.time_sampling)
-    adapter.loss_weight(times_1, weighting=config.loss_weighting, snr_gamma=config.snr_gamma)
-    import_optimizer(config.optimizer, device=device)
 
 
 def check_finite(

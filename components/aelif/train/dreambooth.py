@@ -16,12 +16,13 @@ from accelerate import Accelerator
 from aelif.artifacts import digest_of, new_folder, sha256_of, write_json
 from aelif.config import DataConfig, TrainConfig, Trial, require
 from aelif.models.adapter import ModelAdapter, open_model
+from aelif.models.fit import check_fit
 from aelif.progress import StepProgress
 from aelif.train.cache import cache_class, cache_instance
-from aelif.train.checks import check_settings
 from aelif.train.devices import frozen_dtype, open_accelerator
 from aelif.train.job import TrainJob
 from aelif.train.loop import Checkpoint, Samples, Training, run_steps, start_training
+from aelif.train.optimizer import import_optimizer
 from aelif.train.preflight import preflight
 from aelif.train.prompts import open_book
 from aelif.train.validation import Validation
@@ -78,7 +79,8 @@ def fine_tune(
     job = TrainJob(base=base, photos=photos, class_images=prior, trial=trial, data=data, config=config)
     accelerator = open_accelerator(config)
     adapter = open_trainee(job, accelerator)
-    check_settings(adapter, data=data, config=config, device=accelerator.device)
+    check_fit(adapter, data=data, config=config)
+    import_optimizer(config.optimizer, device=accelerator.device)
     samples = cache_inputs(adapter, job, accelerator=accelerator, progress=progress)
     origin = {**job.origin(), "family": adapter.family}
     checkpoint = _checkpoint(origin, accelerator, checkpoint_dir)

@@ -71,7 +71,8 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return ((noise + len(condition[0])) % 256).to(torch.uint8)
 
     model = SimpleNamespace(
-        size_multiple=8, null_condition=lambda rows: None, encode_text=lambda prompts: prompts,
+        family="fake", size_multiple=8, masks_attention=True, draw_times=lambda *_, **__: None,
+        loss_weight=lambda *_, **__: None, null_condition=lambda rows: None, encode_text=lambda prompts: prompts,
         release=lambda *parts: None, prepare_sampling=lambda: None,
     )  # fmt: skip
     monkeypatch.setattr(class_images, "open_model", lambda *_, **__: model)
@@ -216,9 +217,18 @@ def test_is_blank():
 
 
 def test_a_size_that_the_model_has_no_images_of(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(class_images, "open_model", lambda *_, **__: SimpleNamespace(size_multiple=16))
-    with pytest.raises(ValueError, match=r"image_size = 72: give a multiple of 16, as base needs"):
+    monkeypatch.setattr(class_images, "open_model", lambda *_, **__: SimpleNamespace(family="fake", size_multiple=16))
+    with pytest.raises(ValueError, match=r"image_size = 72: fake takes multiples of 16, such as 64"):
         generate(base, tmp_path / "a", count=1, data=replace(DATA, image_size=72))
+
+
+def test_settings_that_training_would_refuse_are_refused_before_painting(base: Path, tmp_path: Path):
+    train = TrainConfig(class_images=1, loss_weighting="cosmap")
+    with pytest.raises(ValueError, match="loss_weighting = 'cosmap': it belongs to flow matching"):
+        class_images.generate_class_images(
+            base=base, data=DATA, train=train, synthesis=SYNTHESIS, seed=0, output=tmp_path / "a",
+            progress=StepProgress("class_images", ""),
+        )  # fmt: skip
 
 
 def test_the_component_keeps_images_and_paints_none_without_prior(base: Path, tmp_path: Path, painted):
