@@ -36,8 +36,8 @@ def open_accelerator(config: TrainConfig) -> Accelerator:
         gradient_accumulation_steps=config.gradient_accumulation,
         cpu=not cuda,
         kwargs_handlers=[
-            # The last layer of SDXL's first text encoder is not read, so its adapters get no gradient.
-            DistributedDataParallelKwargs(find_unused_parameters=config.lora.text_encoders)
+            # Some get no gradient: the last layer of SDXL's first text encoder, SD3's last text queries.
+            DistributedDataParallelKwargs(find_unused_parameters=True)
         ],
     )
 
