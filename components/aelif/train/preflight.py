@@ -27,8 +27,8 @@ from aelif.train.loop import Samples, Training
 from aelif.train.loss import DenoisingLoss
 from aelif.train.optimizer import STATE_BYTES
 
-_CPU_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "could not create a primitive")
-"""How PyTorch and oneDNN word what is a plain RuntimeError on CPUs."""
+_CPU_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "could not create a primitive", "Cannot allocate memory")
+"""How PyTorch, oneDNN and safetensors word what is a plain RuntimeError on CPUs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,12 @@ def _reserve(loss: DenoisingLoss, config: TrainConfig, device: torch.device) -> 
     return torch.empty(count * kept, dtype=torch.uint8, device=device)
 
 
-def _is_shortage(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _CPU_SHORTAGE)
+def _is_shortage(error: BaseException | None) -> bool:
+    """Return whether memory ran out, by an error or one in whose handling it arose."""
+    if error is None:
+        return False
+    is_one = isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _CPU_SHORTAGE)
+    return is_one or _is_shortage(error.__context__)
 
 
 def _peak(device: torch.device) -> int:
@@ -170,7 +174,7 @@ def _fits(
         measure(loss, adapter, replace(samples, book=book), job=job, accelerator=accelerator)
     except MemoryError:
         return False
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # the latter from reading the weights
         if not _is_shortage(error):
             raise
         return False
