@@ -5,20 +5,17 @@ Shape legend as in `aelif.models.adapter`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from aelif.artifacts import read_json
 from aelif.config import LoraTargets, LossWeighting, TimeSampling
 from aelif.models.adapter import Solver
 from aelif.models.condition import TextCondition
 from aelif.models.latent_diffusion import LatentDiffusion
 from aelif.models.noise import NoiseSchedule
-from aelif.models.text import tokenize
 
 
 class UNetDiffusion(LatentDiffusion):
@@ -39,21 +36,9 @@ class UNetDiffusion(LatentDiffusion):
 
     # ── Text ───────────────────────────────────────────────────────────────────────────────────
 
-    def _tokens(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return token ids and mask of one tokenizer."""
-        return tokenize(self._part(f"tokenizer{suffix}"), prompts, length=self._max_tokens)
-
-    @property
-    def _max_tokens(self) -> int:
-        return int(read_json(self._base / "text_encoder" / "config.json")["max_position_embeddings"])
-
     def kept_text(self, prompt: str) -> str:
-        """Return the part of the prompt that fits 77 tokens, lower-cased as CLIP reads it.
-
-        Begin and end are cut off by place: OpenCLIP pads with "!", which prompts may hold as well.
-        """
-        ids_BL, mask_BL = self._tokens("", [prompt])
-        return str(self._part("tokenizer").decode(ids_BL[0, mask_BL[0].bool()][1:-1]))
+        """Return the part of the prompt that fits CLIP's 77 tokens, lower-cased as it reads it."""
+        return self._clip_text(prompt)
 
     # ── Diffusion ──────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,6 @@ L is the number of token positions, D the width of a prompt embedding.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from aelif.config import LossWeighting, TimeSampling
 from aelif.models.adapter import Solver
-from aelif.models.condition import TextCondition
 from aelif.models.latent_diffusion import LatentDiffusion
 from aelif.models.text import token_kinds, tokenize
 
@@ -27,8 +25,8 @@ MODE_SCALE = 1.29
 """Scale s of mode sampling that served best in arXiv 2403.03206."""
 
 
-class FlowMatching(LatentDiffusion, ABC):
-    """Times, noise and targets, the sampler, and how CLIP and T5 read prompts."""
+class FlowMatching(LatentDiffusion):
+    """Times, noise and targets, the sampler, and how T5 reads prompts."""
 
     objective = "flow"
     denoiser = "transformer"
@@ -37,42 +35,8 @@ class FlowMatching(LatentDiffusion, ABC):
     def __init__(self, base: Path, **options: Any) -> None:
         super().__init__(base, **options)
         self._num_times = int(self._scheduler_config.get("num_train_timesteps", 1000))
-        self._null: TextCondition | None = None
 
     # ── Text ───────────────────────────────────────────────────────────────────────────────────
-
-    @abstractmethod
-    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
-        """Return the condition of each prompt; every family composes its own."""
-
-    def null_condition(self, rows: int) -> TextCondition:
-        """Return rows of the empty prompt, as the stock pipelines do.
-
-        The row is kept, so that released text encoders need not come back for it; where they are
-        trained it changes, and is encoded anew with gradients.
-        """
-        if any(name in self._trained for name in self.trainable_text):
-            row = self.encode_text([""])
-        else:
-            if self._null is None:
-                with torch.no_grad():
-                    self._null = self.encode_text([""])
-            row = self._null
-        return row.select(torch.zeros(rows, dtype=torch.long, device=self._device))
-
-    def load_trained(self, folder: Path) -> None:
-        """Use stored weights from now on (see `LatentDiffusion.load_trained`)."""
-        self._null = None
-        super().load_trained(folder)
-
-    def _clip_tokens(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask, both (B, L); all CLIP tokenizers read as far as the first one."""
-        length = int(self._part("tokenizer").model_max_length)
-        return tokenize(self._part(f"tokenizer{suffix}"), prompts, length=length)
-
-    def _clip_text(self, prompt: str) -> str:
-        """Return the part of the prompt that CLIP reads, lower-cased as it does."""
-        return str(self._part("tokenizer").decode(self._clip_tokens("", [prompt])[0][0], skip_special_tokens=True))
 
     def _read_t5(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return T5's embeddings (B, L, D) and `TokenKind`s (B, L); padding is attended to, as in stock pipelines."""

@@ -6,6 +6,8 @@ Shape legend as in `aelif.models.adapter`.
 from __future__ import annotations
 
 import gc
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,14 +17,16 @@ from torch import Tensor, nn
 from aelif.artifacts import read_json
 from aelif.config import LoraTargets, TrainConfig
 from aelif.models.adapter import Part
+from aelif.models.condition import TextCondition
 from aelif.models.loading import load_part, load_tokenizer
 from aelif.models.lora import LORA_FILE, TEXT_TARGETS, add_lora, lora_components, merge_lora, save_lora
+from aelif.models.text import clip_text, token_kinds, tokenize
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
 
 
-class LatentDiffusion:
+class LatentDiffusion(ABC):
     """Base of the adapters (see `aelif.models.adapter.ModelAdapter`); a family adds text and diffusion."""
 
     family: ClassVar[str]
@@ -58,6 +62,7 @@ class LatentDiffusion:
         self._trained: tuple[str, ...] = ()
         self._method: str = ""
         self._trained_folder: Path | None = None
+        self._null: TextCondition | None = None
         self.image_size = int(self._denoiser_config.get("sample_size", 128)) * self._factor  # FLUX names none
         self.size_multiple = self._factor * self.patch_size
 
@@ -96,6 +101,54 @@ class LatentDiffusion:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    # ── Text ───────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        """Return the condition of each prompt; every family composes its own."""
+
+    def null_condition(self, rows: int) -> TextCondition:
+        """Return the unconditional row, `rows` times.
+
+        It is kept, so that released text encoders need not come back for it; where they are
+        trained it changes, and is encoded anew with gradients.
+        """
+        if any(name in self._trained for name in self.trainable_text):
+            row = self._encode_null()
+        else:
+            if self._null is None:
+                with torch.no_grad():
+                    self._null = self._encode_null()
+            row = self._null
+        return row.select(torch.zeros(rows, dtype=torch.long, device=self._device))
+
+    def _encode_null(self) -> TextCondition:
+        """Return one unconditional row: the empty prompt, as most stock pipelines have it."""
+        return self.encode_text([""])
+
+    @property
+    def _clip_length(self) -> int:
+        """Tokens of a prompt that CLIP reads; all CLIP tokenizers of a model read as far as the first one."""
+        return int(self._part("tokenizer").model_max_length)
+
+    def _clip_tokens(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return ids and attention mask of one CLIP tokenizer, both (B, L)."""
+        return tokenize(self._part(f"tokenizer{suffix}"), prompts, length=self._clip_length)
+
+    def _clip_text(self, prompt: str) -> str:
+        """Return the part of the prompt that CLIP reads."""
+        return clip_text(self._part("tokenizer"), prompt, length=self._clip_length)
+
+    def _read_two_clips(self, prompts: Sequence[str]) -> tuple[Tensor, list[Any], Tensor]:
+        """Return the last but one hidden states side by side (B, L, D), both outputs, and `TokenKind`s (B, L)."""
+        outputs, masks = [], []
+        for suffix in ("", "_2"):
+            ids_BL, mask_BL = self._clip_tokens(suffix, prompts)
+            outputs.append(self._part(f"text_encoder{suffix}")(ids_BL.to(self._device), output_hidden_states=True))
+            masks.append(mask_BL)
+        hidden_BLD = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
+        return hidden_BLD, outputs, token_kinds(masks[0], begins=True).to(self._device)
 
     # ── Images ─────────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +243,7 @@ class LatentDiffusion:
         if not is_full and self.denoiser not in (found := lora_components(lora)):
             raise ValueError(f"{lora}: no LoRA weights for {self.denoiser!r}, only for {', '.join(sorted(found))}; "
                              f"this is no model trained by aelif for {self.family}")  # fmt: skip
-        self._trained_folder = folder
+        self._trained_folder, self._null = folder, None
         self.release("text", "denoiser")
         self._part(self.denoiser)
 

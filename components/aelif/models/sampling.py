@@ -23,7 +23,6 @@ def sample(
     *,
     config: SynthesisConfig,
     image_size: int,
-    null: TextCondition | None = None,
 ) -> Tensor:
     """Return one image per generator, all of one prompt: (B, H, W, 3) uint8 on the CPU.
 
@@ -33,11 +32,10 @@ def sample(
         generators: each draws the initial latents of its image.
         config: steps and guidance.
         image_size: width and height in pixels.
-        null: the unconditional row; None: the model encodes it anew.
     """
     shape, device = adapter.latent_shape(image_size), condition.prompt_embeds.device
     noise_BCHW = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
-    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size, null=null)
+    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size)
     pixels_B3HW = adapter.decode_latents(latents_BCHW)
     return pixels_B3HW.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to("cpu", torch.uint8).contiguous()
 
@@ -50,7 +48,6 @@ def denoise(
     *,
     config: SynthesisConfig,
     image_size: int,
-    null: TextCondition | None = None,
 ) -> Tensor:
     """Return latents (B, C, h, w) of one prompt by classifier-free guidance (arXiv 2207.12598).
 
@@ -60,11 +57,9 @@ def denoise(
     """
     rows, embedded = len(noise_BCHW), adapter.guidance == "embedded"
     guided = config.guidance_scale != 1 and not embedded
-    first_B = torch.zeros(rows, dtype=torch.long, device=noise_BCHW.device)
-    condition = condition.select(first_B)
+    condition = condition.select(torch.zeros(rows, dtype=torch.long, device=noise_BCHW.device))
     if guided:
-        without = adapter.null_condition(rows) if null is None else null.select(first_B)
-        condition = concatenate([without, condition])
+        condition = concatenate([adapter.null_condition(rows), condition])
     told = config.guidance_scale if embedded else 1.0
     solver, latents_BCHW = adapter.solver(config.steps, image_size=image_size), noise_BCHW
     for time in solver.timesteps:

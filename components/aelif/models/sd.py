@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from aelif.models.condition import TextCondition
@@ -31,7 +30,7 @@ class StableDiffusion(UNetDiffusion):
         Padding is attended to unless the encoder's configuration asks otherwise (`use_attention_mask`),
         for that is how these models were trained.
         """
-        ids_BL, mask_BL = self._tokens("", prompts)
+        ids_BL, mask_BL = self._clip_tokens("", prompts)
         encoder = self._part("text_encoder")
         masked = getattr(encoder.config, "use_attention_mask", False)
         attention_BL = mask_BL.to(self._device) if masked else None
@@ -39,12 +38,8 @@ class StableDiffusion(UNetDiffusion):
             prompt_embeds=encoder(ids_BL.to(self._device), attention_mask=attention_BL)[0],
             pooled=None,
             token_kinds=token_kinds(mask_BL, begins=True).to(self._device),
-            segments=(self._max_tokens,),
+            segments=(ids_BL.shape[1],),
         )
-
-    def null_condition(self, rows: int) -> TextCondition:
-        """Return the empty prompt's embeddings, `rows` times."""
-        return self.encode_text([""]).select(torch.zeros(rows, dtype=torch.long, device=self._device))
 
     def predict(
         self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, *, guidance_scale: float = 1.0

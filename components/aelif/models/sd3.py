@@ -17,7 +17,6 @@ from torch.nn import functional
 from aelif.config import LoraTargets
 from aelif.models.condition import TextCondition, TokenKind
 from aelif.models.flow import FlowMatching
-from aelif.models.text import token_kinds
 
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
@@ -44,12 +43,12 @@ class StableDiffusion3(FlowMatching):
 
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         """Return CLIP's positions, widened by zeros, then T5's; pooled are both CLIPs' projections (B, P)."""
-        clip_BLD, pooled_BP, clip_kinds_BL = self._read_clips(prompts)
+        clip_BLD, outputs, clip_kinds_BL = self._read_two_clips(prompts)
         t5_BLD, t5_kinds_BL = self._read_third(prompts)
         clip_BLD = functional.pad(clip_BLD, (0, t5_BLD.shape[-1] - clip_BLD.shape[-1]))
         return TextCondition(
             prompt_embeds=torch.cat([clip_BLD, t5_BLD], dim=1),
-            pooled=pooled_BP,
+            pooled=torch.cat([output.text_embeds for output in outputs], dim=-1),
             token_kinds=torch.cat([clip_kinds_BL, t5_kinds_BL], dim=1),
             segments=(clip_BLD.shape[1], t5_BLD.shape[1]),
         )
@@ -60,18 +59,6 @@ class StableDiffusion3(FlowMatching):
         if self._has("text_encoder_3"):
             texts.append(self._t5_text("_3", prompt).lower())
         return min(texts, key=lambda text: len("".join(text.split())))  # CLIP spaces its tokens out
-
-    def _read_clips(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the last but one hidden states side by side, the projections likewise, and `TokenKind`s."""
-        embeds, pooled, masks = [], [], []
-        for suffix in ("", "_2"):
-            ids_BL, mask_BL = self._clip_tokens(suffix, prompts)
-            output = self._part(f"text_encoder{suffix}")(ids_BL.to(self._device), output_hidden_states=True)
-            embeds.append(output.hidden_states[-2])
-            pooled.append(output.text_embeds)
-            masks.append(mask_BL)
-        kinds_BL = token_kinds(masks[0], begins=True).to(self._device)
-        return torch.cat(embeds, dim=-1), torch.cat(pooled, dim=-1), kinds_BL
 
     def _read_third(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return T5's embeddings and `TokenKind`s; without T5 as many zeros, which are padding."""

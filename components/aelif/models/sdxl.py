@@ -13,7 +13,6 @@ from torch import Tensor
 from aelif.artifacts import read_json
 from aelif.models.condition import TextCondition, TokenKind
 from aelif.models.diffusion import UNetDiffusion
-from aelif.models.text import token_kinds
 
 
 class StableDiffusionXL(UNetDiffusion):
@@ -28,31 +27,22 @@ class StableDiffusionXL(UNetDiffusion):
 
         The embeddings are the last but one hidden states, as in the stock pipeline.
         """
-        embeddings, masks, outputs = [], [], []
-        for suffix in ("", "_2"):
-            ids_BL, mask_BL = self._tokens(suffix, prompts)
-            output = self._part(f"text_encoder{suffix}")(ids_BL.to(self._device), output_hidden_states=True)
-            embeddings.append(output.hidden_states[-2])
-            masks.append(mask_BL)
-            outputs.append(output)
+        hidden_BLD, outputs, kinds_BL = self._read_two_clips(prompts)
         return TextCondition(
-            prompt_embeds=torch.cat(embeddings, dim=-1),
-            pooled=outputs[1][0],
-            token_kinds=token_kinds(masks[0], begins=True).to(self._device),
-            segments=(self._max_tokens,),
+            prompt_embeds=hidden_BLD, pooled=outputs[1][0], token_kinds=kinds_BL, segments=(hidden_BLD.shape[1],)
         )
 
-    def null_condition(self, rows: int) -> TextCondition:
+    def _encode_null(self) -> TextCondition:
         """Return zeros where the model asks for them (`force_zeros_for_empty_prompt`), else the empty prompt."""
         if not self._index.get("force_zeros_for_empty_prompt", True):
-            return self.encode_text([""]).select(torch.zeros(rows, dtype=torch.long, device=self._device))
+            return super()._encode_null()
         widths = [read_json(self._base / f"text_encoder{s}" / "config.json") for s in ("", "_2")]
-        shape = (rows, self._max_tokens, sum(int(config["hidden_size"]) for config in widths))
+        shape = (1, self._clip_length, sum(int(config["hidden_size"]) for config in widths))
         return TextCondition(
             prompt_embeds=torch.zeros(shape, device=self._device),
-            pooled=torch.zeros(rows, int(widths[1]["projection_dim"]), device=self._device),
+            pooled=torch.zeros(1, int(widths[1]["projection_dim"]), device=self._device),
             token_kinds=torch.full(shape[:2], int(TokenKind.PAD), dtype=torch.int8, device=self._device),
-            segments=(self._max_tokens,),
+            segments=(shape[1],),
         )
 
     def predict(

@@ -17,6 +17,15 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], *, length: int) -> tuple[Te
     return tokens["input_ids"], tokens["attention_mask"]
 
 
+def clip_text(tokenizer: Any, prompt: str, *, length: int) -> str:
+    """Return the part of a prompt that CLIP reads, lower-cased as it does.
+
+    Begin and end are cut off by place: OpenCLIP pads with "!", which prompts may hold as well.
+    """
+    ids_BL, mask_BL = tokenize(tokenizer, [prompt], length=length)
+    return str(tokenizer.decode(ids_BL[0, mask_BL[0].bool()][1:-1]))
+
+
 def token_kinds(mask_BL: Tensor, *, begins: bool) -> Tensor:
     """Return `TokenKind`s (B, L) int8 from an attention mask: begin (CLIP alone has one), words, end, padding."""
     kinds_BL = mask_BL.to(torch.int8) * int(TokenKind.CONTENT)

@@ -150,7 +150,6 @@ class _Painter:
     """The base model, and how it paints."""
 
     adapter: ModelAdapter
-    null: TextCondition
     synthesis: SynthesisConfig
     image_size: int
     seed: int
@@ -171,7 +170,6 @@ class _Painter:
                     generators,
                     config=self.synthesis,
                     image_size=self.image_size,
-                    null=self.null,
                 )
                 painted = dict(zip(pending, pixels_BHW3, strict=True))
                 pending = [index for index, pixels_HW3 in painted.items() if is_blank(pixels_HW3)]
@@ -202,9 +200,8 @@ def _paint_missing(
     if not unfinished:
         return
     adapter = _open_base(base, data, train)
-    null = adapter.null_condition(1)  # before the text encoders are freed
     conditions = encode_prompts(adapter, [images.prompt for images in unfinished])
-    painter = _Painter(adapter=adapter, null=null, synthesis=synthesis, image_size=data.image_size, seed=seed)
+    painter = _Painter(adapter=adapter, synthesis=synthesis, image_size=data.image_size, seed=seed)
     for images in unfinished:
         for indices in _batches(images, synthesis.batch_size):
             painter.paint_batch(images, conditions[images.prompt], indices)

@@ -59,15 +59,12 @@ def generate_images(
         )
     adapter = open_generator(base, model)
     image_size = int(read_json(model / "aelif.json")["image_size"]) if model else adapter.image_size
-    null = adapter.null_condition(1) if config.guidance_scale != 1 and adapter.guidance != "embedded" else None
     conditions = encode_prompts(adapter, [row["prompt"] for row in rows])
     records: list[ImageRecord] = []
     with new_folder(output) as folder:
         for row in rows:
             condition = conditions[row["prompt"]]
-            records += _generate_prompt(
-                adapter, row, condition, folder, config=config, image_size=image_size, null=null
-            )
+            records += _generate_prompt(adapter, row, condition, folder, config=config, image_size=image_size)
             progress.advance(len(records), len(rows) * config.images_per_prompt, "images")
         write_image_records(folder, records)
     return records
@@ -81,7 +78,6 @@ def _generate_prompt(
     *,
     config: SynthesisConfig,
     image_size: int,
-    null: TextCondition | None,
 ) -> list[ImageRecord]:
     """Write the images of one prompt into `folder`, in batches of their own, and return their records.
 
@@ -91,7 +87,7 @@ def _generate_prompt(
     for first in range(0, config.images_per_prompt, config.batch_size):
         indices = range(first, min(first + config.batch_size, config.images_per_prompt))
         generators = [torch_generator(config.seed, "synthesize/latents", origin, index) for index in indices]
-        pixels = sample(adapter, condition, generators, config=config, image_size=image_size, null=null)
+        pixels = sample(adapter, condition, generators, config=config, image_size=image_size)
         for index, image in zip(indices, pixels, strict=True):
             name = f"{prompt_id:05d}-{index:04d}.png"
             Image.fromarray(image.numpy()).save(folder / name)
@@ -118,5 +114,6 @@ def open_generator(base: Path, model: Path | None) -> ModelAdapter:
 def encode_prompts(adapter: ModelAdapter, prompts: Sequence[str]) -> dict[str, TextCondition]:
     """Return the one-row condition of every distinct prompt; the text encoders are freed afterwards."""
     conditions = {prompt: adapter.encode_text([prompt]) for prompt in dict.fromkeys(prompts)}
+    adapter.null_condition(1)  # kept for guidance
     adapter.release("text")
     return conditions

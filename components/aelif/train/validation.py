@@ -34,18 +34,16 @@ class Validation:
     """None where `validate_every` is 0."""
     conditions: tuple[TextCondition, ...]
     """Each prompt's, encoded beforehand; none where text encoders are trained."""
-    null: TextCondition | None
 
     @classmethod
     def prepare(cls, adapter: ModelAdapter, job: TrainJob, *, kept: Path) -> Validation:
         """Encode the prompts while the text encoders are there."""
         prompts = validation_prompts(job)
-        conditions, null = [], None
+        conditions = []
         if prompts and not job.config.lora.text_encoders:
             with torch.no_grad():
                 conditions = [adapter.encode_text([prompt]) for prompt in prompts]
-                null = adapter.null_condition(1)
-        return cls(kept=kept, prompts=prompts, conditions=tuple(conditions), null=null)
+        return cls(kept=kept, prompts=prompts, conditions=tuple(conditions))
 
     def paint(self, training: Training, *, done: int, progress: StepProgress) -> None:
         """Paint all prompts with the weights that would be saved now, and say where the images lie."""
@@ -61,8 +59,7 @@ class Validation:
             for index, condition in enumerate(self._conditions(training.adapter)):
                 generators = [torch_generator(seed, "train/validation/latents", index, image)
                               for image in range(IMAGES)]  # fmt: skip
-                pixels = sample(training.adapter, condition, generators, config=config, image_size=size,
-                                null=self.null)  # fmt: skip
+                pixels = sample(training.adapter, condition, generators, config=config, image_size=size)
                 for image, pixels_HW3 in enumerate(pixels):
                     Image.fromarray(pixels_HW3.numpy()).save(folder / f"{index:02d}-{image:02d}.png")
         training.loss.train()

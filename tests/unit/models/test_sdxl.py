@@ -55,7 +55,7 @@ def test_token_kinds(base: Path):
     adapter = open_model(base)
     kinds = adapter.encode_text([""]).token_kinds[0]
     assert kinds[:3].tolist() == [TokenKind.BOS, TokenKind.EOS, TokenKind.PAD]
-    tokens = adapter._tokens("", PROMPTS)[1].sum(dim=1)
+    tokens = adapter._clip_tokens("", PROMPTS)[1].sum(dim=1)
     condition = adapter.encode_text(PROMPTS)
     assert condition.eligible_positions("content").sum(dim=1).tolist() == (tokens - 2).tolist()
     assert condition.eligible_positions("content+eos").sum(dim=1).tolist() == (tokens - 1).tolist()

@@ -91,16 +91,20 @@ def test_every_family_paints_what_its_stock_pipeline_paints(tmp_path: Path, writ
     torch.testing.assert_close(ours, theirs, atol=3e-4, rtol=1e-3)
 
 
-def test_an_unconditional_row_given_is_the_one_encoded(tmp_path: Path):
+def test_guidance_takes_the_unconditional_row_that_was_kept(tmp_path: Path):
     adapter = open_model(write_tiny_sd(tmp_path / "base"))
     condition, config = adapter.encode_text(TEXTS[:1]), SynthesisConfig(steps=2)
 
-    def paint(**options):
+    def paint():
         generators = [torch_generator(0, "x", index) for index in range(2)]
-        return sample(adapter, condition, generators, config=config, image_size=64, **options)
+        return sample(adapter, condition, generators, config=config, image_size=64)
 
-    assert torch.equal(paint(), paint(null=adapter.null_condition(1)))
-    assert not torch.equal(paint(), paint(null=adapter.encode_text(["a cat"])))
+    first = paint()
+    adapter.release("text")
+    assert torch.equal(first, paint())
+    assert "text_encoder" not in adapter._loaded
+    adapter._null = adapter.encode_text(["a cat"])
+    assert not torch.equal(first, paint())
 
 
 def test_t5_reads_as_many_tokens_as_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
