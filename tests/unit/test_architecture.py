@@ -20,6 +20,7 @@ FOUNDATIONS = {
     "images",
     "checkpoint",
     "archives",
+    "average",
     "imports",
 }
 STEPS = {"prepare", "train", "perturb", "synthesize", "embed", "score", "report", "gate", "registry", "deliver"}

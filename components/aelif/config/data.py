@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import string
 from dataclasses import dataclass
 
 from aelif.config.reading import require
+
+
+def holds_words(text: str, words: str) -> bool:
+    """Return whether every one of the words stands in the text by itself ("tasks" is no "sks"), whatever its case.
+
+    Letters and digits of ASCII alone make it part of another word: scripts without spaces put the
+    identifier right beside their own characters.
+    """
+    plain = (word.strip(string.punctuation) or word for word in words.lower().split())
+    return all(re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", text.lower()) for word in plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +72,8 @@ class DataConfig(Subject):
     def subjects(self) -> tuple[Subject, ...]:
         """The scored subject first."""
         return (self, *self.more_subjects)
+
+    @property
+    def class_prompts(self) -> tuple[str, ...]:
+        """The subjects' class prompts, each once."""
+        return tuple(dict.fromkeys(subject.class_prompt for subject in self.subjects))

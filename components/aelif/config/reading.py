@@ -55,7 +55,7 @@ def from_dict(section: type[Section], values: dict[str, Any], *, path: str = "")
     for key in values:
         if key not in hints:
             raise ValueError(f"{path}{key}: no such setting; {nearest(key, hints)}")
-    fields = dataclasses.fields(section)  # type: ignore[arg-type]
+    fields = dataclasses.fields(typing.cast(Any, section))
     required = (f for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
     for missing in (f.name for f in required if f.name not in values):
         raise ValueError(f"{path}{missing}: this setting is required")

@@ -19,7 +19,7 @@ from aelif.config import LoraTargets, TrainConfig
 from aelif.models.adapter import Part
 from aelif.models.condition import TextCondition
 from aelif.models.loading import load_part, load_tokenizer
-from aelif.models.lora import LORA_FILE, TEXT_TARGETS, add_lora, lora_components, merge_lora, save_lora
+from aelif.models.lora import LORA_FILE, TEXT_TARGETS, add_lora, lora_components, merge_lora, save_lora, trained_files
 from aelif.models.text import clip_text, token_kinds, tokenize
 
 if TYPE_CHECKING:
@@ -236,10 +236,7 @@ class LatentDiffusion(ABC):
         Raises:
             ValueError: if the folder holds neither LoRA nor the denoiser's weights, or LoRA of another base.
         """
-        lora, is_full = folder / LORA_FILE, (folder / self.denoiser / "config.json").exists()
-        if not lora.exists() and not is_full:
-            raise ValueError(f"{folder}: neither {LORA_FILE} nor {self.denoiser}/; this is no model trained by aelif "
-                             f"for {self.family}")  # fmt: skip
+        lora, (_, is_full) = folder / LORA_FILE, trained_files(folder, denoiser=self.denoiser, family=self.family)
         if not is_full and self.denoiser not in (found := lora_components(lora)):
             raise ValueError(f"{lora}: no LoRA weights for {self.denoiser!r}, only for {', '.join(sorted(found))}; "
                              f"this is no model trained by aelif for {self.family}")  # fmt: skip

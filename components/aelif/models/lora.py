@@ -38,6 +38,7 @@ def add_lora(
     import peft
     import torch
 
+    adaptable: Any = module  # of diffusers or transformers: both have peft's methods
     alpha: Any = config.alpha  # peft declares an integer, and divides it by the rank
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=alpha, lora_dropout=config.dropout, use_dora=config.dora,
@@ -45,7 +46,7 @@ def add_lora(
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, f"train/lora/{component}"))  # the CPU's alone
-        module.add_adapter(settings, adapter_name=_ADAPTER)  # type: ignore[operator]
+        adaptable.add_adapter(settings, adapter_name=_ADAPTER)
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -73,7 +74,8 @@ def _adapter_state(module: nn.Module, component: str) -> dict[str, Tensor]:
     """Return the adapters' tensors by their stored names, in float32 on the CPU, alpha / rank in B."""
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    settings: Any = module.peft_config[_ADAPTER]  # type: ignore[index]
+    adapted: Any = module
+    settings = adapted.peft_config[_ADAPTER]
     # False: with "auto", peft would ask the hub whether the vocabulary has grown
     state = get_peft_model_state_dict(module, adapter_name=_ADAPTER, save_embedding_layers=False)
     is_text = component.startswith("text_encoder")
@@ -85,6 +87,20 @@ def _adapter_state(module: nn.Module, component: str) -> dict[str, Tensor]:
         suffix = ".weight" if is_text and name.endswith(".lora_magnitude_vector") else ""
         stored[prefix + name + suffix] = (tensor.detach().float() * scale).cpu().contiguous()
     return stored
+
+
+def trained_files(folder: Path, *, denoiser: str, family: str) -> tuple[bool, bool]:
+    """Return whether a folder that training wrote holds adapters, and whether it holds a whole denoiser.
+
+    Raises:
+        ValueError: if it holds neither.
+    """
+    found = (folder / LORA_FILE).exists(), (folder / denoiser / "config.json").exists()
+    if not any(found):
+        raise ValueError(
+            f"{folder}: neither {LORA_FILE} nor {denoiser}/; this is no model trained by aelif for {family}"
+        )
+    return found
 
 
 def lora_components(path: Path) -> set[str]:
@@ -128,15 +144,14 @@ def merge_lora(module: nn.Module, path: Path, *, component: str) -> None:
 
 def _stored_state(module: nn.Module, path: Path, component: str) -> dict[str, Tensor]:
     """Return what the file has for one part, named as the module names its layers."""
-    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     state = {}
-    with safe_open(path, "pt") as file:
-        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            part, _, name = key.partition(".")
-            if part == component:
-                stripped = name if hasattr(module, _CLIP_PREFIX[:-1]) else name.removeprefix(_CLIP_PREFIX)
-                state[stripped] = file.get_tensor(key)
+    for key, tensor in load_file(path).items():
+        part, _, name = key.partition(".")
+        if part == component:
+            stripped = name if hasattr(module, _CLIP_PREFIX[:-1]) else name.removeprefix(_CLIP_PREFIX)
+            state[stripped] = tensor
     return state
 
 

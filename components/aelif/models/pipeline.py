@@ -33,7 +33,7 @@ def open_pipeline(
     """
     import diffusers
 
-    from aelif.models.lora import LORA_FILE
+    from aelif.models.lora import LORA_FILE, trained_files
 
     index = read_json(base / "model_index.json")
     family = family_of(index, uri=str(base))
@@ -44,12 +44,7 @@ def open_pipeline(
         parts["requires_safety_checker"] = False
     if family == "sdxl":
         parts["add_watermarker"] = False
-    has_denoiser = model is not None and (model / denoiser / "config.json").exists()
-    has_lora = model is not None and (model / LORA_FILE).exists()
-    if model is not None and not has_denoiser and not has_lora:
-        raise ValueError(
-            f"{model}: neither {LORA_FILE} nor {denoiser}/; this is no model trained by aelif for {family}"
-        )
+    has_lora, has_denoiser = trained_files(model, denoiser=denoiser, family=family) if model else (False, False)
     if model is not None and has_denoiser:
         from aelif.models.loading import load_part
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -12,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from aelif.artifacts import digest_of, new_folder, sha256_of, write_json
+from aelif.artifacts import digest_of, link_file, new_folder, sha256_of, write_json
 from aelif.config import nearest
 from aelif.models.completeness import WHOLE, check_model, family_of, parts_of, read_index, without_unused
 from aelif.storage import fetch, local_path
@@ -166,15 +164,9 @@ def _kept_files(folder: Path, parts: set[str]) -> list[str]:
 
 
 def _place(source: Path, target: Path, *, link: bool) -> None:
-    """Hard-link a file, or copy it where the file system refuses."""
-    if link:
-        try:
-            os.link(source.resolve(), target)  # resolved: a hub cache holds symbolic links
-            return
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP):
-                raise
-    shutil.copyfile(source, target)
+    """Put a file at `target`: linked where it may be, else copied."""
+    place = link_file if link else shutil.copyfile
+    place(source.resolve(), target)  # resolved: a hub cache holds symbolic links
 
 
 def _download_from_hub(uri: str) -> Path:

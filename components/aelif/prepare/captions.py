@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-import string
 from pathlib import Path
 
+from aelif.config.data import holds_words
 from aelif.prepare.inspect import is_passed_over
 
 TABLE = "metadata.jsonl"
@@ -52,16 +51,6 @@ def _check_caption(file: str, text: str, identifier: str) -> None:
     if not holds_words(text, identifier):
         raise ValueError(f"{file}: the caption {text!r} lacks the identifier; add {identifier!r}, or remove it and the "
                          "instance prompt is taken")  # fmt: skip
-
-
-def holds_words(text: str, words: str) -> bool:
-    """Return whether every one of the words stands in the text by itself ("tasks" is no "sks"), whatever its case.
-
-    Letters and digits of ASCII alone make it part of another word: scripts without spaces put the
-    identifier right beside their own characters.
-    """
-    plain = (word.strip(string.punctuation) or word for word in words.lower().split())
-    return all(re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", text.lower()) for word in plain)
 
 
 def _text_files(folder: Path) -> dict[str, Path]:

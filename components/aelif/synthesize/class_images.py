@@ -28,13 +28,13 @@ from aelif.artifacts import (
     write_json,
 )
 from aelif.config import DataConfig, SynthesisConfig, TrainConfig
-from aelif.models.adapter import ModelAdapter, open_model
+from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition
 from aelif.models.fit import check_fit
 from aelif.models.sampling import sample
 from aelif.progress import StepProgress
 from aelif.randomness import torch_generator
-from aelif.synthesize.sampler import encode_prompts
+from aelif.synthesize.sampler import encode_prompts, open_base
 
 ATTEMPTS = 5
 """Draws of one image before giving up."""
@@ -90,7 +90,7 @@ def generate_class_images(
     Raises:
         ValueError: if an image stays blank in every attempt, or the model cannot be trained with these settings.
     """
-    prompts = list(dict.fromkeys(subject.class_prompt for subject in data.subjects)) if train.prior_preservation else []
+    prompts = data.class_prompts if train.prior_preservation else ()
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=".class-images-") as scratch:
         root = (checkpoint_dir or Path(scratch)) / "class-images"
@@ -199,7 +199,9 @@ def _paint_missing(
     done = total - sum(len(images.missing()) for images in unfinished)
     if not unfinished:
         return
-    adapter = _open_base(base, data, train)
+    adapter = open_base(base, max_sequence_length=data.max_sequence_length)
+    check_fit(adapter, data=data, config=train)  # training would refuse them later, after the painting
+    adapter.prepare_sampling()
     conditions = encode_prompts(adapter, [images.prompt for images in unfinished])
     painter = _Painter(adapter=adapter, synthesis=synthesis, image_size=data.image_size, seed=seed)
     for images in unfinished:
@@ -224,21 +226,3 @@ def is_blank(image_HW3: Tensor) -> bool:
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _open_base(base: Path, data: DataConfig, train: TrainConfig) -> ModelAdapter:
-    """Return the base model, ready to paint.
-
-    Raises:
-        ValueError: if it cannot be trained with these settings.
-    """
-    device = _device()
-    adapter = open_model(
-        base,
-        device=device,
-        dtype=torch.float16 if device == "cuda" else torch.float32,
-        max_sequence_length=data.max_sequence_length,
-    )
-    check_fit(adapter, data=data, config=train)  # training would refuse them later, after the painting
-    adapter.prepare_sampling()
-    return adapter

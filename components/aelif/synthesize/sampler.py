@@ -100,15 +100,21 @@ def open_generator(base: Path, model: Path | None) -> ModelAdapter:
 
     T5 reads as many tokens as it did in training.
     """
-    cuda, card = torch.cuda.is_available(), read_json(model / "aelif.json") if model else {}
-    adapter = open_model(
-        base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32,
-        max_sequence_length=int(card.get("max_sequence_length", 256)),
-    )  # fmt: skip
+    card = read_json(model / "aelif.json") if model else {}
+    adapter = open_base(base, max_sequence_length=int(card.get("max_sequence_length", 256)))
     if model is not None:
         adapter.load_trained(model)
     adapter.prepare_sampling()
     return adapter
+
+
+def open_base(base: Path, *, max_sequence_length: int) -> ModelAdapter:
+    """Return the base model for sampling: in half precision on the accelerator, where there is one."""
+    cuda = torch.cuda.is_available()
+    return open_model(
+        base, device="cuda" if cuda else "cpu", dtype=torch.float16 if cuda else torch.float32,
+        max_sequence_length=max_sequence_length,
+    )  # fmt: skip
 
 
 def encode_prompts(adapter: ModelAdapter, prompts: Sequence[str]) -> dict[str, TextCondition]:

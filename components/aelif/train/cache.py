@@ -133,7 +133,7 @@ def cache_class(adapter: ModelAdapter, folder: Path, *, data: DataConfig, progre
     records = read_image_records(folder)
     if not records:
         raise ValueError(f"{folder}: no class images; generate them again, or turn prior_preservation off")
-    known = list(dict.fromkeys(subject.class_prompt for subject in data.subjects))
+    known = data.class_prompts
     for record in records:
         if record.text not in known:
             raise ValueError(f"{folder / record.file_name}: it was made from {record.text!r}, not from class_prompt "

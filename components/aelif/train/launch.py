@@ -128,7 +128,7 @@ def main(folder: Path) -> None:
     progress = _Silence("train", "") if rank else StepProgress("train", arguments["trial"])
     try:
         report = fine_tune(**_parsed(arguments), progress=progress)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the launching process tells it; it goes on from here as well
         write_json(folder / f"error-{rank}.json",
                    {"time": time.time(), "kind": type(error).__name__, "message": str(error)})  # fmt: skip
         raise

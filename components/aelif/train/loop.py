@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import Parameter
 
+from aelif.average import WeightAverage
 from aelif.checkpoint import checkpoint_extra, checkpoint_key, load_checkpoint, save_checkpoint
 from aelif.models.adapter import ModelAdapter
 from aelif.progress import StepProgress
-from aelif.train.average import WeightAverage
 from aelif.train.batch import Row, draw_batch, plan_rows
 from aelif.train.cache import SampleSet
 from aelif.train.checks import SKIPS, check_finite

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from aelif.config import AugmentationConfig, Variant
+from aelif.config.data import holds_words
 from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition, concatenate
 from aelif.perturb.plan import preview
@@ -137,7 +138,7 @@ def check_caption(
     Raises:
         ValueError: if an identifier is missing, or stands behind the text encoders' limit; names the file.
     """
-    named = [identifier for identifier in identifiers if identifier.lower() in caption.lower()]
+    named = [identifier for identifier in identifiers if holds_words(caption, identifier)]
     if not named:
         raise ValueError(f"{path}: its caption {caption!r} lacks the identifier "
                          f"{' or '.join(map(repr, identifiers))}; add it")  # fmt: skip

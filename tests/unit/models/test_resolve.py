@@ -1,6 +1,7 @@
 """Every kind of model name, with real folders: what is kept, and what is refused with which remedy."""
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -290,7 +291,7 @@ def test_links_are_replaced_by_copies_where_the_file_system_refuses(hub_cache, t
     def refuse(*args, **kwargs):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(resolve.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     resolve_model(HUB, tmp_path / "out")
     name = "unet/diffusion_pytorch_model.safetensors"
     assert sha256_of(tmp_path / "out" / name) == sha256_of(hub_cache / name)

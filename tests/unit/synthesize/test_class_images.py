@@ -75,7 +75,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         loss_weight=lambda *_, **__: None, null_condition=lambda rows: None, encode_text=lambda prompts: prompts,
         release=lambda *parts: None, prepare_sampling=lambda: None,
     )  # fmt: skip
-    monkeypatch.setattr(class_images, "open_model", lambda *_, **__: model)
+    monkeypatch.setattr(class_images, "open_base", lambda *_, **__: model)
     monkeypatch.setattr(class_images, "sample", paint)
     return calls
 
@@ -152,7 +152,7 @@ def test_more_images_reuse_those_there_and_none_open_no_model(base: Path, tmp_pa
     generate(base, tmp_path / "four", count=4, kept=kept)
     generate(base, tmp_path / "six", count=6, kept=kept)
     assert painted == [2, 2, 2]
-    monkeypatch.setattr(class_images, "open_model", None)
+    monkeypatch.setattr(class_images, "open_base", None)
     generate(base, tmp_path / "again", count=6, kept=kept)
     assert digest_of_folder(tmp_path / "again") == digest_of_folder(tmp_path / "six")
     assert [r.image_index for r in generate(base, tmp_path / "three", count=3, kept=kept)] == [0, 1, 2]
@@ -217,7 +217,7 @@ def test_is_blank():
 
 
 def test_a_size_that_the_model_has_no_images_of(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(class_images, "open_model", lambda *_, **__: SimpleNamespace(family="fake", size_multiple=16))
+    monkeypatch.setattr(class_images, "open_base", lambda *_, **__: SimpleNamespace(family="fake", size_multiple=16))
     with pytest.raises(ValueError, match=r"image_size = 72: fake takes multiples of 16, such as 64"):
         generate(base, tmp_path / "a", count=1, data=replace(DATA, image_size=72))
 

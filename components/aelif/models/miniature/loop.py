@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from aelif.average import WeightAverage
 from aelif.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -41,11 +42,11 @@ def pretrain(
         save_every: steps between checkpoints.
     """
     weights = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    average = {name: parameter.detach().clone() for name, parameter in weights.items()}
+    average = WeightAverage(weights, decay=ema_decay)
     optimizer = torch.optim.AdamW(
         weights.values(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
-    stored = {**weights, **{f"average.{name}": tensor for name, tensor in average.items()}}
+    stored = {**weights, **average.tensors}
     path = folder / "checkpoint.safetensors"
     start = load_checkpoint(path, stored, optimizer) if path.exists() else 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +61,7 @@ def pretrain(
         loss.backward()
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
-        decay = min(ema_decay, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), [*weights.values()], 1 - decay)
+        average.update(step)
         total += loss.item()
         if (step + 1) % 50 == 0:
             rate = (step + 1 - start) / (time.monotonic() - began)
@@ -73,6 +72,4 @@ def pretrain(
             print(folder.name, line, flush=True)
         if (step + 1) % save_every == 0 or step + 1 == steps:
             save_checkpoint(path, stored, optimizer, step=step + 1)
-    with torch.no_grad():
-        for name, parameter in weights.items():
-            parameter.copy_(average[name])
+    average.adopt()

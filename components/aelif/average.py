@@ -1,4 +1,4 @@
-"""The exponential average of the trained weights, which is saved in their stead."""
+"""The exponential average of trained weights, which is saved in their stead."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ class WeightAverage:
             decay = min(self._decay, (step + 1) / (step + 10))
             torch._foreach_lerp_([*self._average.values()], [self._weights[n] for n in self._average], 1 - decay)
 
+    def adopt(self) -> None:
+        """Leave the model holding the averages."""
+        self._copy(self._average)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put the averages into the model; leaving, the weights are what they were, to the bit."""
         kept = {name: self._weights[name].detach().clone() for name in self._average}
         try:
-            self._copy(self._average)
+            self.adopt()
             yield
         finally:
             self._copy(kept)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aelif.train.average import WeightAverage
+from aelif.average import WeightAverage
 
 
 def test_average_follows_its_formula_and_can_be_put_in_place():
