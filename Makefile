@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 MINIATURE := build/miniature
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format bench bench-train miniature clean
+.PHONY: help setup run test lint types format bench bench-train bench-score miniature clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ bench: $(READY)  ## time per step, import cost, orchestration share
 
 bench-train: $(READY)  ## our trainer against diffusers' DreamBooth scripts, which it says how to get (minutes)
 	$(BIN)/python tests/benchmarks/train.py
+
+bench-score: $(READY)  ## scoring against a POT call per resample, synthesis against a pipeline call per prompt; cost curves
+	$(BIN)/python tests/benchmarks/scoring.py
+	$(BIN)/python tests/benchmarks/synthesis.py
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)

@@ -198,7 +198,7 @@ def link_images(sources: Iterable[Path], target: Path) -> None:
 
 
 def prompt_schema() -> pa.Schema:
-    """Columns of `prompts.parquet`: every clean prompt, and every perturbed one with its edits."""
+    """Columns of `prompts.parquet`: what a run asks its models, and what could not be made of it."""
     import pyarrow as pa
 
     edit = pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
@@ -208,12 +208,53 @@ def prompt_schema() -> pa.Schema:
             ("clean_id", pa.int32()),  # prompt_id of the clean prompt it was made from (its own, if clean)
             ("prompt", pa.string()),
             ("clean_prompt", pa.string()),
-            ("prompt_set", pa.string()),  # "clean" or "perturbed"
-            ("family", pa.string()),  # "clean" or one of config.FAMILIES
-            ("severity", pa.float64()),  # nominal; 0 if clean
+            ("prompt_set", pa.string()),  # one of PROMPT_SETS
+            ("family", pa.string()),  # "clean", "class", one of config.FAMILIES, or (stress) of config.AUGMENTATIONS
+            ("severity", pa.float64()),  # nominal; of stress, the magnitude; 0 if clean
             ("draw", pa.int32()),
             ("character_error_rate", pa.float64()),  # realised: edit distance / length of the clean prompt
+            ("tokens_changed", pa.int32()),  # realised: edit distance between the CLIP tokens; null: not measured
+            ("embedding_cosine", pa.float64()),  # realised: to the clean prompt's pooled text embedding
+            ("embedding_shift", pa.float64()),  # realised: ‖Z′ − Z‖ / ‖Z‖ of the prompt_embeds after BOS
+            ("reason", pa.string()),  # why a skipped prompt could not be made; else ""
             ("edits", pa.list_(edit)),  # what was done; `start` counts characters in the clean prompt
+        ]
+    )
+
+
+PROMPT_SETS = ("clean", "perturbed", "out_of_distribution", "class", "stress", "skipped")
+"""Clean prompts; prompts with errors; the subject in other contexts; the bare class prompt; clean prompts whose
+embeddings are augmented when images are generated; what a family could not change (`read_prompts` leaves it out)."""
+
+
+def read_prompts(path: str | Path) -> list[dict[str, Any]]:
+    """Read the prompts of `prompts.parquet` that images are made of.
+
+    Raises:
+        ValueError: if the file's columns are not those of `prompt_schema`.
+    """
+    return [row for row in read_table(path, prompt_schema()) if row["prompt_set"] != "skipped"]
+
+
+def worst_schema() -> pa.Schema:
+    """Columns of `worst.parquet`: the worst edit found for each trial and attacked prompt."""
+    import pyarrow as pa
+
+    edit = pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
+    return pa.schema(
+        [
+            ("variant", pa.string()),
+            ("seed", pa.int64()),
+            ("clean_id", pa.int32()),
+            ("clean_prompt", pa.string()),
+            ("prompt", pa.string()),
+            ("edits", pa.list_(edit)),
+            ("character_error_rate", pa.float64()),
+            ("found_distance", pa.float64()),  # W1 on the noise of the search: biased upwards, as any maximum
+            ("distance", pa.float64()),  # W1 on fresh noise
+            ("clean_distance", pa.float64()),  # W1 of the clean prompt on that fresh noise
+            ("tried", pa.int32()),  # prompts tried
+            ("best_so_far", pa.list_(pa.float64())),  # highest distance after each prompt tried
         ]
     )
 
@@ -281,10 +322,16 @@ class Embeddings:
     records: list[ImageRecord]
     texts: Mapping[str, np.ndarray]
     """Prompt → (D,) float32."""
+    scorer: str = ""
+    """Digest of the model's weights: distances between embeddings of different models mean nothing."""
+    dino: np.ndarray | None = None
+    """(N, E) float32 of unit length, by the timm model, where one is set."""
+    dino_scorer: str = ""
+    """Digest of the timm model's weights."""
 
 
 def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
-    """Write a folder: `embeddings.safetensors`, and `metadata.jsonl` with the records.
+    """Write a folder: `embeddings.safetensors`, `prompts.json`, `scorer.json`, and `metadata.jsonl` with the records.
 
     Raises:
         ValueError: if a row is not finite or not of unit length, or rows and records differ in number.
@@ -292,26 +339,61 @@ def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    norms = np.linalg.norm(embeddings.images, axis=1)
-    if len(norms) != len(embeddings.records) or not np.allclose(norms, 1, atol=1e-3):
-        raise ValueError(f"{path}: {len(norms)} rows for {len(embeddings.records)} images, norms {norms.min()}…")
     prompts = sorted(embeddings.texts)
+    arrays = {"images": embeddings.images}
+    if embeddings.dino is not None:
+        arrays["dino"] = embeddings.dino
+    if prompts:
+        arrays["texts"] = np.stack([embeddings.texts[prompt] for prompt in prompts])
+    _check_embeddings(path, arrays, embeddings.records, prompts)
     with new_folder(path) as folder:
-        arrays = {"images": np.ascontiguousarray(embeddings.images, dtype=np.float32)}
-        if prompts:
-            arrays["texts"] = np.stack([embeddings.texts[prompt] for prompt in prompts]).astype(np.float32)
-        save_file(arrays, folder / "embeddings.safetensors")
+        singles = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
+        save_file(singles, folder / "embeddings.safetensors")
         (folder / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False))
+        write_json(folder / "scorer.json", {"scorer": embeddings.scorer, "dino": embeddings.dino_scorer})
         write_image_records(folder, embeddings.records)
 
 
 def read_embeddings(path: str | Path) -> Embeddings:
-    """Read what `write_embeddings` wrote."""
+    """Read what `write_embeddings` wrote.
+
+    Raises:
+        ValueError: if a row is not finite or not of unit length, or rows and records differ in number.
+    """
     from safetensors.numpy import load_file
 
     folder = Path(path)
     arrays = load_file(folder / "embeddings.safetensors")
     records = [ImageRecord(**json.loads(line)) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-    prompts = json.loads((folder / "prompts.json").read_text())
+    prompts, digests = json.loads((folder / "prompts.json").read_text()), read_json(folder / "scorer.json")
+    _check_embeddings(folder, arrays, records, prompts)
     texts = {prompt: arrays["texts"][row] for row, prompt in enumerate(prompts)}
-    return Embeddings(images=arrays["images"], records=records, texts=texts)
+    return Embeddings(
+        images=arrays["images"],
+        records=records,
+        texts=texts,
+        scorer=digests["scorer"],
+        dino=arrays.get("dino"),
+        dino_scorer=digests["dino"],
+    )
+
+
+def _check_embeddings(
+    path: str | Path, arrays: Mapping[str, np.ndarray], records: list[ImageRecord], prompts: list[str]
+) -> None:
+    import numpy as np
+
+    names = [record.file_name for record in records]
+    for kind, array in arrays.items():
+        owners = prompts if kind == "texts" else names
+        if len(array) != len(owners):
+            what = "prompts" if kind == "texts" else "images"
+            raise ValueError(f"{path}: {len(array)} rows of {kind} for {len(owners)} {what}; embed the folder again")
+        norms = np.linalg.norm(array, axis=1)
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= 1e-3))  # NaN compares false
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"{path}: row {row} of {kind} ({owners[row]}) has the norm {norms[row]:g}, not 1 "
+                f"({len(wrong)} such rows); the scorer's weights or its precision are at fault: embed with another"
+            )

@@ -9,13 +9,14 @@ from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif_pipelines.versions import code_version, versions
 
 
-def pipeline_arguments(config: RunConfig, output: Path, *, command: str) -> dict[str, Any]:
+def pipeline_arguments(config: RunConfig, output: Path, *, command: str, store: Path | None = None) -> dict[str, Any]:
     """Return the pipeline's arguments for a run on this machine.
 
     Args:
         config: what to run.
-        output: results go there; the tracking store lies beside it, shared by all runs.
+        output: results go there.
         command: what the user typed; the report says it.
+        store: folder of the tracking store; none: beside `output`, shared by all runs there.
     """
     from aelif.artifacts import digest_of
     from aelif.models.resolve import model_kind
@@ -35,9 +36,10 @@ def pipeline_arguments(config: RunConfig, output: Path, *, command: str) -> dict
         "prompts": plain["prompts"],
         "train": plain["train"],
         "synthesis": plain["synthesis"],
+        "attack": plain["attack"],
         "score": plain["score"],
         "gate": plain["gate"],
-        "tracking": to_dict(TrackingConfig.local(output.parent)),
+        "tracking": to_dict(TrackingConfig.local(store or output.parent)),
         "settings": {
             **plain,
             "command": command,

@@ -32,7 +32,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 def run(
     recipe: Annotated[
         str,
-        typer.Argument(help="Recipe to start from; 'aelif recipes' lists them."),
+        typer.Argument(help="Recipe or plan to start from; 'aelif recipes' lists them."),
     ] = "quickstart",
     instance_images: Annotated[str | None, typer.Option(help="Photos of the subject: folder, archive, s3://….")] = None,
     instance_prompt: Annotated[
@@ -48,7 +48,8 @@ def run(
     variants: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated NAME:MAGNITUDE, + combines: baseline,aelif_mask:0.3,cep:1+aelif_mask:0.1-0.5."
+            help="Comma-separated NAME:MAGNITUDE, + combines: baseline,aelif_mask:0.3,cep:1+aelif_mask:0.1-0.5; "
+            "@FIELD=VALUE sets what else train.augmentation says: aelif_noise_conv:0.3@noise_std=0.5."
         ),
     ] = None,
     images_per_prompt: Annotated[int | None, typer.Option(help="Images per prompt and trial.")] = None,
@@ -59,6 +60,12 @@ def run(
         list[str] | None,
         typer.Option("--set", "-s", help="Any setting: --set train.steps=400 --set train.lora.rank=32."),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of a plan, this part alone; may be repeated: --only miniature-sd3.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Shrink the recipe to seconds, to see that everything runs; flags win.")
+    ] = False,
     output: Output = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run every step again instead of reusing results.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, print the configuration, and stop.")] = False,
@@ -67,12 +74,13 @@ def run(
     """Run the robustness pipeline on this machine and print the verdict.
 
     Settings come from the recipe, then --config, then flags; what is wrong is said before anything runs.
-    A stopped or failed run goes on where it was when the same command is given again.
+    A stopped or failed run goes on where it was when the same command is given again. A plan, such as
+    "paper", is several runs, each with a report of its own, and one report over all; flags apply to each.
 
     Example: aelif run --instance-images photos/ --instance-prompt "a photo of sks backpack"
     --class-prompt "a photo of a backpack" --seeds 3 --output outputs/backpack
     """
-    from aelif_pipelines.settings import load_config, parse_assignment
+    from aelif_pipelines.settings import load_runs, parse_assignment
 
     given: dict[str, Any] = {
         "data.instance_images": instance_images and _absolute(instance_images),
@@ -86,11 +94,11 @@ def run(
     }
     changes = {key: value for key, value in given.items() if value is not None}
     changes.update(parse_assignment(text) for text in set_ or [])
-    settings = load_config(recipe, file=config, changes=changes)
+    runs = load_runs(recipe, file=config, changes=changes, smoke=smoke, only=only or ())
     if dry_run:
-        _print_settings(settings)
+        _print_settings(runs)
         return
-    _run(settings, output or Path("outputs") / recipe, caching=not fresh)
+    _run(runs, output or Path("outputs") / recipe, caching=not fresh)
 
 
 def _absolute(uri: str) -> str:
@@ -98,23 +106,28 @@ def _absolute(uri: str) -> str:
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
-def _print_settings(settings: Any) -> None:
+def _print_settings(runs: Any) -> None:
     import yaml
 
     from aelif.config import to_dict
 
-    console.print(yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True), highlight=False, markup=False)
+    plain = {name: to_dict(part) for name, part in runs.items()} if isinstance(runs, dict) else to_dict(runs)
+    console.print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), highlight=False, markup=False)
 
 
-def _run(settings: Any, output: Path, *, caching: bool) -> None:
+def _run(runs: Any, output: Path, *, caching: bool) -> None:
     from aelif_pipelines.local import Workplace, run_locally
     from aelif_pipelines.outcome import print_outcome, print_plan
+    from aelif_pipelines.parts import run_parts
 
-    place, command = Workplace(output=output), shlex.join(["aelif", *sys.argv[1:]])
-    print_plan(console, settings, output)
+    command = shlex.join(["aelif", *sys.argv[1:]])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop is as clean as Ctrl-C
     try:
-        summary = run_locally(settings, place, console=console, command=command, caching=caching)
+        if isinstance(runs, dict):
+            summary = run_parts(runs, output, console=console, command=command, caching=caching)
+        else:
+            print_plan(console, runs, output)
+            summary = run_locally(runs, Workplace(output=output), console=console, command=command, caching=caching)
     except KeyboardInterrupt:
         console.print("Stopped. Finished steps and checkpoints are kept: the same command goes on from here.")
         raise typer.Exit(130) from None
@@ -149,14 +162,15 @@ def compile_(
 
 @app.command()
 def recipes(debug: Debug = False) -> None:
-    """List the ready-made runs.
+    """List the ready-made runs, and the plans, which are several runs each.
 
     Example: aelif recipes
     """
     from aelif_pipelines.outcome import print_pairs
+    from aelif_pipelines.plans import PLANS
     from aelif_pipelines.recipes import RECIPES
 
-    print_pairs(console, {name: (make.__doc__ or "").strip() for name, make in RECIPES.items()})
+    print_pairs(console, {name: (make.__doc__ or "").strip() for name, make in {**RECIPES, **PLANS}.items()})
 
 
 @app.command()
@@ -219,29 +233,46 @@ def ui(
 @app.command()
 def perturb(
     prompt: Annotated[str, typer.Argument(help='The prompt: "a photo of sks backpack".')],
-    family: Annotated[list[str] | None, typer.Option(help="Family of errors, repeatable; else all.")] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Family of errors, or the groups tuning and held_out; may be repeated. Else all."),
+    ] = None,
     severity: Annotated[float, typer.Option(help="Share of the letters or words hit, in (0, 1].")] = 0.1,
     draws: Annotated[int, typer.Option(help="Perturbed prompts per family.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    protect: Annotated[list[str] | None, typer.Option(help="Word that no error may touch; may be repeated.")] = None,
+    protect: Annotated[list[str] | None, typer.Option(help="Word or phrase that is spared; may be repeated.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Word or phrase that alone is hit; may be repeated.")] = None,
+    subject: Annotated[str, typer.Option(help='The subject within the prompt: "sks backpack".')] = "",
+    base_model: Annotated[
+        str, typer.Option(help="Model whose text encoders measure the errors; none: as --no-measure.")
+    ] = "builtin:miniature-sdxl",
+    measure: Annotated[bool, typer.Option(help="Whether to measure tokens and embeddings: seconds more.")] = True,
     debug: Debug = False,
 ) -> None:
-    """Show what people's errors make of a prompt.
+    """Show what people's errors make of a prompt, and how far they move its tokens and embeddings.
+
+    Families that cannot change the prompt say why.
 
     Example: aelif perturb "a photo of sks backpack" --family keyboard --severity 0.1
     """
-    from aelif.config import FAMILIES, PromptConfig
+    from aelif.config import FAMILIES
+    from aelif.perturb import Scope
+    from aelif.perturb.human import has_codespell
     from aelif.perturb.plan import preview
     from aelif_pipelines.outcome import print_perturbed
 
-    if not prompt.strip():
-        raise ValueError("prompt = '': the prompt is empty")
-    families = tuple(family or FAMILIES)
-    PromptConfig(families=families, severities=(severity,), draws=draws)  # validates
-    rows = preview(
-        prompt, families=families, severity=severity, draws=draws, seed=seed, protect=frozenset(protect or ())
-    )
-    print_perturbed(console, prompt, rows)
+    families = family or [name for name in FAMILIES if name != "codespell" or has_codespell()]
+    scope = Scope(protected=frozenset(protect or ()), target=frozenset(target or ()), subject=subject)
+    rows = preview(prompt, families=families, severity=severity, draws=draws, seed=seed, scope=scope)
+    reader = base_model if measure and base_model != "none" else ""
+    if reader:
+        from aelif.config import StressConfig
+        from aelif.perturb.severity import measure as measure_rows
+        from aelif.perturb.severity import reader_of
+
+        with reader_of(reader) as adapter:
+            rows = measure_rows(adapter, rows, stress=StressConfig(), seed=seed)
+    print_perturbed(console, rows, reader=reader)
 
 
 @app.command()

@@ -34,6 +34,8 @@ class Workplace:
     """Where one run keeps its things, all below the output folder but the tracking store."""
 
     output: Path
+    store: Path | None = None
+    """Folder of the tracking store; none: the one that holds `output`, so that neighbours share it."""
 
     @property
     def work(self) -> Path:
@@ -89,7 +91,7 @@ def run_locally(
     """
     began = time.time()
     check_inputs(config)
-    arguments = pipeline_arguments(config, place.output, command=command)
+    arguments = pipeline_arguments(config, place.output, command=command, store=place.store)
     place.make()
     request = place.work / "request.json"
     write_json(request, {"arguments": arguments, "pipeline_root": str(place.work / "steps"), "caching": caching})

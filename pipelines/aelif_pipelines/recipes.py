@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from aelif.config import (
+    HELD_OUT,
+    TUNING,
+    AttackConfig,
     DataConfig,
     GateConfig,
     LoraConfig,
@@ -16,6 +19,8 @@ from aelif.config import (
     ScoreConfig,
     SynthesisConfig,
     TrainConfig,
+    Variant,
+    expand_families,
     nearest,
 )
 
@@ -44,37 +49,85 @@ def quickstart() -> RunConfig:
     return RunConfig(
         data=_BACKPACK,
         prompts=_PROMPTS,
-        train=TrainConfig(method="full", steps=350, optimizer=OptimizerConfig(learning_rate=5e-4)),
+        train=TrainConfig(method="full", steps=300, optimizer=OptimizerConfig(learning_rate=5e-4)),
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
     )
 
 
 def quickstart_sd3() -> RunConfig:
     """The same on the miniature SD3."""
-    return _on_sd3(quickstart())
+    return on_sd3(quickstart())
+
+
+def ablation() -> RunConfig:
+    """Every augmentation and rival, and one composition, on the miniature SDXL: which of them helps."""
+    return replace(
+        quickstart(),
+        variants=_variants(
+            "aelif_mask:0.3", "aelif_noise_conv:0.3", "cep:1", "neftune:5", "caption_dropout:0.1",
+            "string_augmentation:0.5", "string_augmentation:0.5+aelif_mask:0.3",
+        ),
+        seeds=(0, 1, 2),
+        prompts=replace(
+            _PROMPTS, families=("paper", "misspelling", "homoglyph", "keyboard", "delete", "swap", "word_drop")
+        ),
+        synthesis=replace(quickstart().synthesis, images_per_prompt=4),
+    )  # fmt: skip
+
+
+def sweep() -> RunConfig:
+    """A grid of p, and of p × σ of the noise, on the miniature SDXL: clean fidelity against robustness."""
+    noises = [f"aelif_noise_conv:{share}@noise_std={std}" for share in (0.1, 0.3, 0.5) for std in (0.5, 1)]
+    return replace(
+        quickstart(),
+        variants=_variants("aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", *noises),
+        prompts=replace(_PROMPTS, families=("paper", "misspelling", "keyboard", "delete", "swap", "word_drop")),
+    )
 
 
 def smoke() -> RunConfig:
     """The same path in seconds: too short to learn anything, long enough to meet every step."""
-    config = quickstart()
+    config = shrink(quickstart())
+    stress = replace(config.prompts.stress, magnitudes=(0.3,))
     return replace(
         config,
-        seeds=(0,),
-        prompts=replace(config.prompts, templates=("a photo of {subject}",), families=("paper", "delete")),
-        train=replace(config.train, steps=4, class_images=4, crops=1, checkpoint_every=2),
-        synthesis=replace(config.synthesis, images_per_prompt=2, steps=4),
-        score=replace(config.score, resamples=200),
-        gate=replace(config.gate, max_clean_distance=2.0, min_prompt_alignment=-1.0),
+        prompts=replace(config.prompts, stress=stress, contexts=1),
+        attack=AttackConfig(budget=2, images=2),
     )
 
 
 def smoke_sd3() -> RunConfig:
     """The same on the miniature SD3, by LoRA."""
-    config = _on_sd3(smoke())
+    config = on_sd3(smoke())
     return replace(config, train=replace(config.train, method="lora"))
 
 
-def _on_sd3(config: RunConfig) -> RunConfig:
+def shrink(config: RunConfig) -> RunConfig:
+    """Return the run with as little of everything as still meets every step that it meets.
+
+    Variants stay; of the families the first that is held out and the first that is not, of seeds,
+    severities, magnitudes and contexts the first. The gate lets all pass.
+    """
+    families = expand_families(config.prompts.families)
+    few = [next((f for f in families if f in group), None) for group in (HELD_OUT, TUNING)]
+    stress = replace(config.prompts.stress, magnitudes=config.prompts.stress.magnitudes[:1])
+    return replace(
+        config,
+        seeds=config.seeds[:1],
+        prompts=replace(
+            config.prompts, templates=config.prompts.templates[:1], severities=config.prompts.severities[:1], draws=1,
+            families=tuple(family for family in few if family) or families[:1],
+            contexts=min(config.prompts.contexts, 1), stress=stress,
+        ),
+        train=replace(config.train, steps=4, class_images=4, crops=1, checkpoint_every=2),
+        synthesis=replace(config.synthesis, images_per_prompt=2, steps=4),
+        attack=replace(config.attack, budget=min(config.attack.budget, 2), images=2, prompts=1),
+        score=replace(config.score, resamples=200),
+        gate=replace(config.gate, max_clean_distance=2.0, min_prompt_alignment=-1.0),
+    )  # fmt: skip
+
+
+def on_sd3(config: RunConfig) -> RunConfig:
     """Return the run on the miniature SD3, whose absent T5 stands for 16 tokens."""
     return replace(
         config,
@@ -82,6 +135,11 @@ def _on_sd3(config: RunConfig) -> RunConfig:
         data=replace(config.data, max_sequence_length=16),
         gate=replace(config.gate, model_name="aelif-miniature-sd3"),
     )
+
+
+def _variants(*texts: str) -> tuple[Variant, ...]:
+    """Return the baseline and the given variants."""
+    return (Variant(), *map(Variant.parse, texts))
 
 
 # ── Full-size models: one GPU; give your own photos with --instance-images ─────────────────────
@@ -147,6 +205,8 @@ def _full_size(base_model: str, *, image_size: int, guidance_scale: float, name:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "quickstart": quickstart,
     "quickstart-sd3": quickstart_sd3,
+    "ablation": ablation,
+    "sweep": sweep,
     "smoke": smoke,
     "smoke-sd3": smoke_sd3,
     "sd15": sd15,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
+from aelif.attack.component import search_worst_case
 from aelif.deliver.component import deliver_results
 from aelif.embed.component import embed_images, embed_photos
 from aelif.gate.component import judge_variants
@@ -30,6 +31,8 @@ class TrialOutputs(NamedTuple):
     images: Dataset
     embeddings: Dataset
     scores: Dataset
+    worst: Dataset
+    worst_images: Dataset
 
 
 @dsl.pipeline(name="trial", description="Train one variant with one seed, generate, embed and score")
@@ -41,8 +44,10 @@ def run_trial(
     table: Input[Dataset],
     trial: str,
     data: dict,
+    prompts: dict,
     train: dict,
     synthesis: dict,
+    attack: dict,
     score: dict,
     shards: list[int],
     num_shards: int,
@@ -66,6 +71,7 @@ def run_trial(
             model=trained.outputs["model"],
             prompts=table,
             trial=trial,
+            settings=prompts,
             synthesis=synthesis,
             shard=shard,
             num_shards=num_shards,
@@ -84,11 +90,26 @@ def run_trial(
         trial=trial,
         code_version=code_version,
     )
+    searched = search_worst_case(
+        base=base,
+        model=trained.outputs["model"],
+        prompts=table,
+        reference=reference,
+        trial=trial,
+        data=data,
+        settings=prompts,
+        synthesis=synthesis,
+        attack=attack,
+        score=score,
+        code_version=code_version,
+    )
     return TrialOutputs(
         trained.outputs["model"],
         embedded.outputs["whole"],
         embedded.outputs["embeddings"],
         scored.outputs["scores"],
+        searched.outputs["worst"],
+        searched.outputs["images"],
     )
 
 
@@ -101,6 +122,7 @@ def robustness(
     prompts: dict,
     train: dict,
     synthesis: dict,
+    attack: dict,
     score: dict,
     gate: dict,
     tracking: dict,
@@ -125,7 +147,9 @@ def robustness(
         base = resolve_model(base_model=base_model, base_fingerprint=base_fingerprint, code_version=code_version).after(
             opened
         )
-        table = perturb_prompts(data=data, prompts=prompts, seed=seed, code_version=code_version).after(opened)
+        table = perturb_prompts(
+            base=base.outputs["model"], data=data, prompts=prompts, seed=seed, code_version=code_version
+        )
         class_images = synthesize_class_images(
             base=base.outputs["model"],
             data=data,
@@ -145,8 +169,10 @@ def robustness(
                 table=table.outputs["table"],
                 trial=trial,
                 data=data,
+                prompts=prompts,
                 train=train,
                 synthesis=synthesis,
+                attack=attack,
                 score=score,
                 shards=shards,
                 num_shards=num_shards,
@@ -156,7 +182,9 @@ def robustness(
         comparison = compare_variants(
             scores=dsl.Collected(outcome.outputs["scores"]),
             embeddings=dsl.Collected(outcome.outputs["embeddings"]),
+            worst=dsl.Collected(outcome.outputs["worst"]),
             reference=reference.outputs["embeddings"],
+            prompts=table.outputs["table"],
             score=score,
             code_version=code_version,
         )
@@ -168,6 +196,8 @@ def robustness(
             prompts=table.outputs["table"],
             photos=photos.outputs["photos"],
             images=dsl.Collected(outcome.outputs["images"]),
+            worst=comparison.outputs["worst_table"],
+            worst_images=dsl.Collected(outcome.outputs["worst_images"]),
             trials=trials,
             settings=settings,
             code_version=code_version,
@@ -179,6 +209,7 @@ def robustness(
             table=comparison.outputs["table"],
             page=page.outputs["page"],
             prompts=table.outputs["table"],
+            worst=comparison.outputs["worst_table"],
             photos=photos.outputs["photos"],
             base=base.outputs["model"],
             images=dsl.Collected(outcome.outputs["images"]),

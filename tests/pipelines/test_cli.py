@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from aelif.config import FAMILIES
-from aelif_pipelines.recipes import EXAMPLES
+from aelif_pipelines.plans import PLANS
+from aelif_pipelines.recipes import EXAMPLES, RECIPES
 
 COMMANDS = ("run", "compile", "report", "ui", "perturb", "doctor")
 
@@ -49,6 +50,24 @@ def test_dry_run_prints_the_configuration_that_would_run():
     assert settings["train"]["steps"] == 77
 
 
+def test_a_dry_run_of_a_plan_prints_every_part():
+    done = aelif("run", "paper", "--smoke", "--set", "train.steps=5", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    parts = yaml.safe_load(done.stdout)
+    assert list(parts) == ["miniature-sdxl", "miniature-sd3"]
+    assert all((part["train"]["steps"], part["seeds"]) == (5, [0]) for part in parts.values())
+    alone = aelif("run", "paper", "--only", "miniature-sd3", "--dry-run")
+    assert list(yaml.safe_load(alone.stdout)) == ["miniature-sd3"]
+
+
+def test_recipes_and_plans_are_listed_with_what_they_do():
+    done = aelif("recipes")
+    assert done.returncode == 0, done.stderr
+    for name, make in {**RECIPES, **PLANS}.items():
+        assert name in done.stdout
+        assert make.__doc__.split()[0] in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -66,6 +85,11 @@ def test_dry_run_prints_the_configuration_that_would_run():
         (["run", "--set", "train.steps"], "KEY=VALUE"),
         (["run", "--config", "none.yaml"], "no such file"),
         (["run", "--sedes", "3"], "--seeds"),
+        (["run", "papr"], "did you mean 'paper'"),
+        (["run", "paper", "--only", "sd3"], "no such part"),
+        (["run", "paper", "--base-model", "builtin:miniature-sdxl"], "--only"),
+        (["run", "quickstart", "--only", "sd3"], "is one run"),
+        (["run", "--variants", "baseline,aelif_mask@noise_std=1"], "aelif_noise_conv takes it"),
         (["perturb", "a photo", "--family", "keybord"], "did you mean 'keyboard'"),
         (["perturb", ""], "empty"),
         (["perturb", "a photo", "--severity", "1.5"], "(0, 1]"),

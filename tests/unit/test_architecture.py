@@ -23,7 +23,12 @@ FOUNDATIONS = {
     "average",
     "imports",
 }
-STEPS = {"prepare", "train", "perturb", "synthesize", "embed", "score", "report", "gate", "registry", "deliver"}
+STEPS = {
+    "prepare", "train", "perturb", "synthesize", "attack", "embed", "score", "report", "gate", "registry", "deliver",
+}  # fmt: skip
+# Steps meet in artifacts. But perturb is a library for all of them; and the attack, a loop of generating, embedding
+# and measuring, cannot hand an artifact from one to the next for every prompt that it tries.
+LOANS = {"attack": {"aelif.synthesize.sampler", "aelif.embed.clip", "aelif.score.wasserstein"}}
 MODULES = sorted(AELIF.rglob("*.py"))
 
 
@@ -53,7 +58,10 @@ def test_imports_point_one_way(path: Path):
     if package in FOUNDATIONS:
         assert ours <= FOUNDATIONS
     if package in STEPS and path.name != "component.py":
-        assert not ours & STEPS - {"perturb"}, f"a step imports another step: {ours & STEPS}"
+        lent = LOANS.get(package, set())
+        others = {name for name in names - lent if name.startswith("aelif.") and name.split(".")[1] in STEPS}
+        others = {name for name in others if name.split(".")[1] not in {package, "perturb"}}
+        assert not others, f"a step imports another step: {others}"
 
 
 def test_the_command_line_starts_without_heavy_libraries():

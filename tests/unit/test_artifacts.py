@@ -3,12 +3,14 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from aelif.artifacts import (
     Embeddings,
@@ -18,6 +20,7 @@ from aelif.artifacts import (
     new_file,
     new_folder,
     prompt_schema,
+    read_prompts,
     read_embeddings,
     read_image_records,
     read_json,
@@ -40,6 +43,10 @@ PROMPT = {
     "severity": 0.1,
     "draw": 0,
     "character_error_rate": 1 / 7,
+    "tokens_changed": 2,
+    "embedding_cosine": 0.8,
+    "embedding_shift": None,
+    "reason": "",
     "edits": [{"kind": "delete", "start": 3, "before": "h", "after": ""}],
 }
 SCORE = {
@@ -181,6 +188,12 @@ def test_json_round_trips(tmp_path_factory, value):
     assert read_json(path) == value
 
 
+def test_prompts_that_could_not_be_made_are_not_read_as_prompts(tmp_path: Path):
+    skipped = {**PROMPT, "prompt_id": 2, "prompt_set": "skipped", "reason": "it has no verb", "edits": []}
+    write_table(tmp_path / "prompts.parquet", [PROMPT, skipped], prompt_schema())
+    assert read_prompts(tmp_path / "prompts.parquet") == [PROMPT]
+
+
 @pytest.mark.parametrize(("row", "schema"), [(PROMPT, prompt_schema), (SCORE, score_schema)])
 def test_tables_round_trip_with_the_same_bytes_and_refuse_other_columns(row, schema, tmp_path):
     for name in ("a", "b"):
@@ -212,9 +225,39 @@ def test_embeddings_round_trip_with_the_same_bytes(tmp_path):
     assert digest_of_folder(tmp_path / "a") == digest_of_folder(tmp_path / "b")
 
 
-@pytest.mark.parametrize("images", [unit_rows(2), 2 * unit_rows(3), np.full((3, 5), np.nan, np.float32)])
-def test_embeddings_of_wrong_length_or_number_are_refused(images, tmp_path):
-    wrong = Embeddings(images=images, records=embeddings().records, texts={})
-    with pytest.raises(ValueError, match="3 images"):
-        write_embeddings(tmp_path / "a", wrong)
+def test_embeddings_say_which_models_made_them(tmp_path):
+    both = replace(embeddings(), scorer="a" * 64, dino=unit_rows(3, width=7), dino_scorer="b" * 64)
+    write_embeddings(tmp_path / "a", both)
+    read = read_embeddings(tmp_path / "a")
+    assert (read.scorer, read.dino_scorer) == ("a" * 64, "b" * 64)
+    np.testing.assert_array_equal(read.dino, both.dino)
+    write_embeddings(tmp_path / "b", embeddings())
+    assert read_embeddings(tmp_path / "b").dino is None
+
+
+BROKEN = np.where(np.arange(3)[:, None] == 1, np.nan, unit_rows(3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": unit_rows(2)}, "2 rows of images for 3 images"),
+        ({"images": 2 * unit_rows(3)}, r"row 0 of images \(0\.png\) has the norm 2, not 1 \(3 such rows\)"),
+        ({"images": BROKEN}, r"row 1 of images \(1\.png\) has the norm nan"),
+        ({"dino": BROKEN}, r"row 1 of dino \(1\.png\) has the norm nan"),
+        ({"dino": unit_rows(4)}, "4 rows of dino for 3 images"),
+        ({"texts": {"a photo": unit_rows(1)[0], "b photo": BROKEN[1]}}, r"row 1 of texts \(b photo\) has the norm nan"),
+    ],
+)
+def test_embeddings_of_wrong_length_or_number_are_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}/a: {message}"):
+        write_embeddings(tmp_path / "a", replace(embeddings(), **change))
     assert not (tmp_path / "a").exists()
+
+
+def test_embeddings_broken_on_disk_are_refused(tmp_path):
+    write_embeddings(tmp_path / "a", embeddings())
+    arrays = load_file(tmp_path / "a" / "embeddings.safetensors")
+    save_file({**arrays, "images": BROKEN}, tmp_path / "a" / "embeddings.safetensors")
+    with pytest.raises(ValueError, match=r"a: row 1 of images \(1\.png\) has the norm nan"):
+        read_embeddings(tmp_path / "a")

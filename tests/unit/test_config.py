@@ -28,6 +28,7 @@ from aelif.config import (
     nearest,
     to_dict,
 )
+from aelif.config.variants import OPTIONS
 
 DATA = {
     "instance_images": "photos",
@@ -53,8 +54,27 @@ def magnitudes(draw, maximum: float) -> Magnitude:
     return Magnitude(start=start, end=end, kind=kind)
 
 
+OPTION_VALUES = {
+    "eligible": st.sampled_from(["all", "not_bos", "content", "content+eos"]),
+    "segments": st.sampled_from(["together", "apart"]),
+    "same_draw": st.sampled_from(["true", "false"]),
+    "noise_mean": st.floats(-1e20, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
+    "noise_std": st.floats(0, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
+    "pooled": st.sampled_from(["true", "false"]),
+}
+
+
+def options_of(name: str) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
+    """Return options that the augmentation takes, in any order."""
+    allowed = {field: values for field, values in OPTION_VALUES.items() if name in OPTIONS[field]}
+    chosen = st.fixed_dictionaries({}, optional=allowed).map(lambda values: list(values.items()))
+    return chosen.flatmap(st.permutations).map(tuple)
+
+
 terms = st.sampled_from(list(AUGMENTATIONS)).flatmap(
-    lambda name: st.builds(Term, augmentation=st.just(name), magnitude=magnitudes(AUGMENTATIONS[name].maximum))
+    lambda name: st.builds(
+        Term, augmentation=st.just(name), magnitude=magnitudes(AUGMENTATIONS[name].maximum), options=options_of(name)
+    )
 )
 variants = st.builds(Variant, terms=st.lists(terms, max_size=3).map(tuple))
 
@@ -90,6 +110,40 @@ def test_variants_as_users_write_them():
     assert composed.augmentation == "string_augmentation+aelif_mask"
 
 
+def test_options_are_settings_of_one_term():
+    text = "aelif_noise_conv:0.3@noise_std=.50@eligible=content + cep"
+    variant = Variant.parse(text)
+    assert str(variant) == "aelif_noise_conv:0.3@eligible=content@noise_std=0.5+cep:1"
+    assert variant.augmentation == "aelif_noise_conv+cep"
+    run = AugmentationConfig(noise_mean=0.0, noise_std=2.0)
+    assert variant.terms[0].settings(run) == dataclasses.replace(run, eligible="content", noise_std=0.5)
+    assert variant.terms[1].settings(run) is run
+    assert str(Variant.parse("aelif_mask@pooled=true@same_draw=false")) == "aelif_mask:0.3@pooled=true@same_draw=false"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("aelif_mask@eligible=content+eos", ["aelif_mask"]),
+        ("aelif_mask@eligible=content+eos+cep:2", ["aelif_mask", "cep"]),
+        ("aelif_mask:0.2@eligible=content+eos@pooled=true+cep", ["aelif_mask", "cep"]),
+        ("aelif_mask@eligible=content + cep@eligible=content+eos", ["aelif_mask", "cep"]),
+    ],
+)
+def test_the_plus_of_content_and_end_joins_no_terms(text, names):
+    variant = Variant.parse(text)
+    assert [term.augmentation for term in variant.terms] == names
+    assert "content+eos" in str(variant)
+    assert Variant.parse(str(variant)) == variant
+    trial = Trial(variant=variant, seed=3)
+    assert Trial.parse(str(trial)) == trial
+
+
+def test_every_setting_of_an_augmentation_is_an_option_or_holds_for_the_run():
+    whole_run = {"class_prompts", "string_families", "string_severity", "string_draws", "mask_attention"}
+    assert set(OPTIONS) | whole_run == {field.name for field in dataclasses.fields(AugmentationConfig)}
+
+
 def test_a_magnitude_loses_no_digit_on_its_way_through_text():
     assert str(Magnitude.constant(0.123456789)) == "0.123456789"
     assert str(Magnitude.constant(0.1 + 0.2)) == "0.30000000000000004"
@@ -122,6 +176,18 @@ def test_a_name_alone_means_the_usual_magnitude(name):
         ("aelif_mask:0.3+cap_dropout", "did you mean 'caption_dropout'"),
         ("baseline+aelif_mask", "'baseline': write it alone"),
         ("baseline:0.3", "'baseline': write it alone"),
+        ("baseline@pooled=true", "'baseline': write it alone"),
+        ("aelif_mask@eligble=content", "option eligble of aelif_mask = 'content': no such setting; did you mean 'elig"),
+        ("aelif_mask@eligible=contents", "eligible = 'contents': did you mean 'content'"),
+        ("aelif_mask@eligible", "option = 'eligible': write @FIELD=VALUE"),
+        ("aelif_mask@pooled=1", "pooled = 1.0: give true or false"),
+        ("aelif_noise_conv@noise_std=-1", "noise_std = -1.0: give a number of at least 0"),
+        ("aelif_noise_conv@noise_std=nan", "noise_std = 'nan': give a number"),
+        ("aelif_noise_conv@noise_std=1@noise_std=2", "noise_std of aelif_noise_conv = '2': it is given twice"),
+        ("aelif_mask@noise_std=0.5", "none of this augmentation's own; aelif_noise_conv takes it"),
+        ("aelif_mask@mask_attention=true", r"set train\.augmentation\.mask_attention for the whole run"),
+        ("string_augmentation@string_families=swap", r"set train\.augmentation\.string_families for the whole run"),
+        ("cep@class_prompts=false", r"set train\.augmentation\.class_prompts for the whole run"),
         ("", "known"),
     ],
 )

@@ -43,7 +43,7 @@ def augment(
     Args:
         condition: B prompts.
         variant: the augmentations and their magnitudes.
-        config: eligible tokens, noise, and whether the pooled embedding is augmented.
+        config: eligible tokens, noise, and whether the pooled embedding is augmented; a term's options win.
         seed: the run's seed.
         step: optimizer step.
         slots: each row's number within the step's whole batch, over passes and devices.
@@ -51,13 +51,14 @@ def augment(
         pool: other conditions of the same B rows.
     """
     assert len(slots) == len(condition.prompt_embeds)
-    keys = [0] * len(slots) if config.same_draw else slots
     for index, term in _in_order(variant.terms):
+        own = term.settings(config)
+        keys = [0] * len(slots) if own.same_draw else slots
         purpose = f"train/augment/{index}/{term.augmentation}"
         draw = Draw(
             magnitudes=draw_magnitudes(term.magnitude, seed=seed, purpose=purpose, step=step, slots=keys, done=done),
             generators=[torch_generator(seed, purpose, step, key) for key in keys],
-            config=config,
+            config=own,
             pool=pool,
         )
         condition = FUNCTIONS[term.augmentation](condition, draw)

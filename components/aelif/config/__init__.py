@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aelif.config.data import DataConfig, Subject
-from aelif.config.perturbations import FAMILIES, check_families
+from aelif.config.evaluation import AttackConfig, PromptConfig, ScoreConfig, StressConfig, SynthesisConfig
+from aelif.config.perturbations import FAMILIES, HELD_OUT, OUT_OF_DISTRIBUTION, TUNING, expand_families
 from aelif.config.reading import from_dict, nearest, require, to_dict
 from aelif.config.training import (
     AugmentationConfig,
@@ -21,79 +22,15 @@ from aelif.config.training import (
 from aelif.config.variants import AUGMENTATIONS, BASELINE, Magnitude, Term, Trial, Variant
 
 __all__ = [
-    "AUGMENTATIONS", "BASELINE", "FAMILIES", "AugmentationConfig", "DataConfig", "Eligible", "GateConfig",
-    "LoraConfig", "LoraTargets", "LossWeighting", "Magnitude", "OptimizerConfig", "PromptConfig", "RunConfig",
-    "ScoreConfig", "Subject", "SynthesisConfig", "Term", "TimeSampling", "TrackingConfig", "TrainConfig", "Trial",
-    "Variant", "from_dict", "nearest", "require", "to_dict",
+    "AUGMENTATIONS", "BASELINE", "FAMILIES", "HELD_OUT", "OUT_OF_DISTRIBUTION", "TUNING", "AttackConfig",
+    "AugmentationConfig", "DataConfig", "Eligible", "GateConfig", "LoraConfig", "LoraTargets", "LossWeighting",
+    "Magnitude", "OptimizerConfig", "PromptConfig", "RunConfig", "ScoreConfig", "StressConfig", "Subject",
+    "SynthesisConfig", "Term", "TimeSampling", "TrackingConfig", "TrainConfig", "Trial", "Variant", "expand_families",
+    "from_dict", "nearest", "require", "to_dict",
 ]  # fmt: skip
 
 TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 """What a tracking URI may begin with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptConfig:
-    """Clean prompts and the errors made in them."""
-
-    templates: tuple[str, ...] = ("a photo of {subject}", "a picture of {subject}", "an image of {subject}")
-    """Clean prompts; ``{subject}`` becomes the identifier and the class word."""
-    families: tuple[str, ...] = ("paper", "keyboard", "delete", "swap", "substitute", "word_drop")
-    """Perturbation families; see `FAMILIES`."""
-    severities: tuple[float, ...] = (0.1,)
-    """Share of the letters (character families) or words (word families) hit, each in (0, 1]."""
-    draws: int = 1
-    """Perturbed prompts per clean prompt, family and severity."""
-    protect_identifier: bool = False
-    """Whether errors spare the identifier."""
-
-    def __post_init__(self) -> None:
-        require(len(self.templates) > 0, "templates", self.templates, "give at least one clean prompt")
-        for template in self.templates:
-            require("{subject}" in template, "templates", template, "it lacks {subject}")
-        check_families("families", self.families)
-        require(len(self.severities) > 0, "severities", self.severities, "give at least one")
-        for severity in self.severities:
-            require(0.0 < severity <= 1.0, "severities", severity, "give shares in (0, 1]")
-        require(self.draws >= 1, "draws", self.draws, "give at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SynthesisConfig:
-    """How images are generated, for class images and for scoring alike."""
-
-    images_per_prompt: int = 8
-    """Images per prompt and trial."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance_scale: float = 5.0
-    """Classifier-free guidance; 1 turns it off."""
-    batch_size: int = 32
-    """Images generated at once."""
-    seed: int = 0
-    """Seed of the initial latents, shared by all variants: paired comparisons."""
-
-    def __post_init__(self) -> None:
-        for name in ("images_per_prompt", "steps", "batch_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "give at least 1")
-        require(self.guidance_scale >= 1, "guidance_scale", self.guidance_scale, "give at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreConfig:
-    """Embedding model and resampling."""
-
-    scorer: str = "builtin:miniature-clip"
-    """open_clip model: ``builtin:miniature-clip``, ``ViT-L-14/openai``, or a local open_clip folder."""
-    resamples: int = 2000
-    """Bootstrap resamples."""
-    confidence: float = 0.95
-    """Coverage of the intervals."""
-    cache: str = ""
-    """Folder that keeps image embeddings by content for later runs; empty: none (pipelines pass no null)."""
-
-    def __post_init__(self) -> None:
-        require(self.resamples >= 100, "resamples", self.resamples, "give at least 100")
-        require(0.5 <= self.confidence < 1, "confidence", self.confidence, "give a share such as 0.95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +104,7 @@ class RunConfig:
     prompts: PromptConfig = field(default_factory=PromptConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     gate: GateConfig = field(default_factory=GateConfig)
 
@@ -177,6 +115,9 @@ class RunConfig:
         require(len(self.seeds) > 0, "seeds", self.seeds, "give at least one")
         require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "each may occur once")
         require(self.num_shards >= 1, "num_shards", self.num_shards, "give at least 1")
+        seen = set(expand_families(self.train.augmentation.string_families)) & set(HELD_OUT)
+        require(not seen, "train.augmentation.string_families", ", ".join(sorted(seen)),
+                "these families are held out of training; give some of: " + ", ".join(TUNING))  # fmt: skip
 
     @property
     def trials(self) -> list[Trial]:

@@ -1,12 +1,14 @@
-"""What a variant does to prompt embeddings in training, as a user writes it: ``aelif_mask:0.3``."""
+"""What a variant does to prompt embeddings in training, as a user writes it: ``aelif_mask:0.3@eligible=content``."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from aelif.config.reading import nearest, require
+from aelif.config.reading import from_dict, nearest, require
+from aelif.config.training import AugmentationConfig
 
 BASELINE = "baseline"
 """The variant that trains on clean prompt embeddings."""
@@ -33,7 +35,21 @@ AUGMENTATIONS = {
 }
 """Augmentations, each a function in `aelif.augment`."""
 
+_ON_TOKENS = ("aelif_mask", "aelif_noise_conv", "cep", "neftune")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "eligible": _ON_TOKENS,
+    "segments": ("aelif_mask", "aelif_noise_conv"),
+    "same_draw": tuple(AUGMENTATIONS),
+    "noise_mean": ("aelif_noise_conv",),
+    "noise_std": ("aelif_noise_conv",),
+    "pooled": _ON_TOKENS,
+}
+"""Settings of `AugmentationConfig` that a term may override → the augmentations that read them. The others hold for
+the whole run: how prompts are misspelt, whether class prompts are augmented, and whether zeroed tokens leave attention,
+which not every base model can do."""
+
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
+_JOINT = re.compile(r"\+(?!\s*eos\s*(?:[+@]|$))")  # the + of "content+eos" joins no terms
 _MAGNITUDE = re.compile(rf"({_NUMBER})(?:(-|to)({_NUMBER}))?")
 
 
@@ -82,6 +98,8 @@ class Term:
 
     augmentation: str
     magnitude: Magnitude
+    options: tuple[tuple[str, str], ...] = ()
+    """Settings of `AugmentationConfig` for this term alone, as text; kept sorted and in their shortest form."""
 
     def __post_init__(self) -> None:
         require(self.augmentation != BASELINE, "variant", BASELINE, "write it alone: it augments nothing")
@@ -95,9 +113,69 @@ class Term:
                 f"give one above 0, such as {self.augmentation}:{scale.default:g}")  # fmt: skip
         require(magnitude.kind != "range" or magnitude.start <= magnitude.end, name, str(magnitude),
                 f"write the smaller number first: {magnitude.end:g}-{magnitude.start:g}")  # fmt: skip
+        object.__setattr__(self, "options", _canonical(self.augmentation, self.options))
+
+    def settings(self, config: AugmentationConfig) -> AugmentationConfig:
+        """Return the run's settings with this term's own in their place."""
+        return replace(config, **{field: _scalar(text) for field, text in self.options}) if self.options else config
 
     def __str__(self) -> str:
-        return f"{self.augmentation}:{self.magnitude}"
+        return "@".join([f"{self.augmentation}:{self.magnitude}", *(f"{field}={text}" for field, text in self.options)])
+
+    @classmethod
+    def parse(cls, text: str) -> Term:
+        """Read ``NAME[:MAGNITUDE][@FIELD=VALUE]…``; a magnitude left out is the usual one.
+
+        Raises:
+            ValueError: if a name or field is unknown, or a magnitude or value not allowed.
+        """
+        head, *assignments = (part.strip() for part in text.split("@"))
+        name, colon, magnitude = head.partition(":")
+        scale = AUGMENTATIONS.get(name)
+        try:
+            chosen = Magnitude.parse(magnitude) if colon else Magnitude.constant(scale.default if scale else 1.0)
+        except ValueError as error:
+            raise ValueError(f"variant = {text.strip()!r}: the {error}") from None
+        options = []
+        for assignment in assignments:
+            field, equals, value = (part.strip() for part in assignment.partition("="))
+            require(bool(equals), "option", assignment, "write @FIELD=VALUE, such as @noise_std=0.5")
+            options.append((field, value))
+        return cls(augmentation=name, magnitude=chosen, options=tuple(options))
+
+
+def _canonical(augmentation: str, options: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return a term's options checked, sorted by name, each value in its shortest form.
+
+    Raises:
+        ValueError: names the option, its value and the remedy.
+    """
+    values: dict[str, str] = {}
+    for field, text in options:
+        name = f"option {field} of {augmentation}"
+        known = [option for option, readers in OPTIONS.items() if augmentation in readers]
+        if field not in known and field in AugmentationConfig.__dataclass_fields__:
+            whose = f"; {', '.join(OPTIONS[field])} takes it" if field in OPTIONS else ""
+            remedy = f"it is none of this augmentation's own{whose}; set train.augmentation.{field} for the whole run"
+            require(False, name, text, remedy)
+        require(field in known, name, text, f"no such setting; {nearest(field, known)}")
+        require(field not in values, name, text, "it is given twice")
+        values[field] = _text(getattr(from_dict(AugmentationConfig, {field: _scalar(text)}), field))
+    return tuple(sorted(values.items()))
+
+
+def _text(value: bool | float | str) -> str:
+    """Return the text that `_scalar` reads as this value; it has no + but that of "content+eos"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _shortest(value).replace("e+", "e") if isinstance(value, float) else str(value)
+
+
+def _scalar(text: str) -> Any:
+    """Return the truth value or number that the text says, else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    return float(text) if re.fullmatch(rf"-?{_NUMBER}", text) else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,26 +199,14 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Read ``NAME``, ``NAME:MAGNITUDE``, or several joined by ``+``; a magnitude left out is the usual one.
+        """Read ``baseline``, or terms (see `Term.parse`) joined by ``+``.
 
         Raises:
-            ValueError: if a name is unknown or a magnitude no number in its range.
+            ValueError: if a name or field is unknown, or a magnitude or value not allowed.
         """
         if text.strip() == BASELINE:
             return cls()
-        terms = []
-        for part in text.split("+"):
-            name, colon, magnitude = part.strip().partition(":")
-            scale = AUGMENTATIONS.get(name)
-            if not colon:
-                chosen = Magnitude.constant(scale.default if scale else 1.0)
-            else:
-                try:
-                    chosen = Magnitude.parse(magnitude)
-                except ValueError as error:
-                    raise ValueError(f"variant = {text!r}: the {error}") from None
-            terms.append(Term(augmentation=name, magnitude=chosen))
-        return cls(terms=tuple(terms))
+        return cls(terms=tuple(map(Term.parse, _JOINT.split(text))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

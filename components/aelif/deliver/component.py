@@ -14,6 +14,7 @@ def deliver_results(
     table: Input[Dataset],
     page: Input[HTML],
     prompts: Input[Dataset],
+    worst: Input[Dataset],
     photos: Input[Dataset],
     base: Input[Model],
     images: Input[list[Dataset]],
@@ -34,6 +35,7 @@ def deliver_results(
             table=Path(table.path),
             page=Path(page.path),
             prompts=Path(prompts.path),
+            worst=Path(worst.path),
             images=[Path(folder.path) for folder in images],
             trials=trials,
             digests=input_digests(

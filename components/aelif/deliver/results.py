@@ -25,15 +25,17 @@ def deliver(
     table: Path,
     page: Path,
     prompts: Path,
+    worst: Path,
     images: list[Path],
     trials: list[str],
     digests: dict[str, Any],
 ) -> None:
-    """Write `summary.json`, `scores.parquet`, `prompts.parquet`, `report.html` and `images/<variant>/seed-<n>/`.
+    """Write `summary.json`, `scores.parquet`, `prompts.parquet`, `worst.parquet`, `report.html` and `images/<variant>/seed-<n>/`.
 
     The summary gets the verdict and the digests; each file replaces the one of an earlier run whole.
     """
-    for source, name in ((table, "scores.parquet"), (prompts, "prompts.parquet"), (page, "report.html")):
+    files = {"scores.parquet": table, "prompts.parquet": prompts, "worst.parquet": worst, "report.html": page}
+    for name, source in files.items():
         with new_file(destination / name) as temporary:
             shutil.copyfile(source, temporary)
     with new_folder(destination / "images") as folder:

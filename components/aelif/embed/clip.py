@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from aelif.config import nearest
+from aelif.embed.batches import Report, embed_in_batches, unit_rows
 from aelif.embed.cache import EmbeddingCache, weights_digest
 from aelif.imports import absent_modules, bare_packages
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from open_clip import CLIP
 
 BUILTIN = "builtin:miniature-clip"
-
-Report = Callable[[int, int], None]
-"""Told how many images of how many are embedded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +38,8 @@ class Scorer:
     """RGB image → (C, H, W) float32, normalised as the model expects."""
     tokenize: Callable[[list[str]], Tensor]
     """Prompts → (N, L) int64."""
+    digest: str
+    """Digest of the weights: embeddings of different models have no distance."""
     device: torch.device
 
     @torch.inference_mode()
@@ -63,17 +62,14 @@ class Scorer:
         Raises:
             ValueError: if there are no images.
         """
-        if not images:
-            raise ValueError("images = []: there is nothing to embed")
-        store = None if cache is None else EmbeddingCache(cache, weights_digest(self.model))
-        parts = []
-        for start in range(0, len(images), batch_size):
-            pixels_NCHW = torch.stack([self._read(image) for image in images[start : start + batch_size]])
-            known = self._encode_images if store is None else store.wrap(self._encode_images)
-            parts.append(known(pixels_NCHW))
-            if report is not None:
-                report(min(start + batch_size, len(images)), len(images))
-        return np.concatenate(parts)
+        return embed_in_batches(
+            images,
+            to_pixels=self.to_pixels,
+            encode=self._encode_images,
+            batch_size=batch_size,
+            cache=None if cache is None else EmbeddingCache(cache, self.digest),
+            report=report,
+        )
 
     @torch.inference_mode()
     def embed_texts(self, prompts: Sequence[str], *, batch_size: int = 64) -> np.ndarray:
@@ -81,20 +77,11 @@ class Scorer:
         parts = []
         for start in range(0, len(prompts), batch_size):
             tokens_NL = self.tokenize(list(prompts[start : start + batch_size])).to(self.device)
-            parts.append(self._normalise(self.model.encode_text(tokens_NL)))
+            parts.append(unit_rows(self.model.encode_text(tokens_NL)))
         return np.concatenate(parts)
 
     def _encode_images(self, pixels_NCHW: Tensor) -> np.ndarray:
-        return self._normalise(self.model.encode_image(pixels_NCHW.to(self.device)))
-
-    def _normalise(self, features_ND: Tensor) -> np.ndarray:
-        return F.normalize(features_ND.float(), dim=-1).cpu().numpy()
-
-    def _read(self, image: Path | Image.Image) -> Tensor:
-        if isinstance(image, Image.Image):
-            return self.to_pixels(image.convert("RGB"))
-        with Image.open(image) as opened:
-            return self.to_pixels(opened.convert("RGB"))
+        return unit_rows(self.model.encode_image(pixels_NCHW.to(self.device)))
 
 
 def load_scorer(name: str) -> Scorer:
@@ -138,6 +125,7 @@ def load_folder(folder: Path, device: torch.device) -> Scorer:
         model=model.eval().to(device),
         to_pixels=_preprocessing(architecture["vision_cfg"].get("image_size", 224), preprocessing),
         tokenize=_tokenizer(folder / "tokenizer.json", architecture["text_cfg"].get("context_length", 77)),
+        digest=weights_digest(model),
         device=device,
     )
 
@@ -160,7 +148,9 @@ def load_named(name: str, device: torch.device) -> Scorer:
         raise ValueError(f"scorer = {name!r}: {architecture} has no weights {weights!r}; {nearest(weights, known)}")
     model, _, to_pixels = open_clip.create_model_and_transforms(architecture, pretrained=weights, device=device)
     tokenize = open_clip.get_tokenizer(architecture)
-    return Scorer(model=model.eval(), to_pixels=to_pixels, tokenize=tokenize, device=device)
+    return Scorer(
+        model=model.eval(), to_pixels=to_pixels, tokenize=tokenize, digest=weights_digest(model), device=device
+    )
 
 
 def _clip_class() -> type[CLIP]:

@@ -60,6 +60,9 @@ class ModelAdapter(Protocol):
     def kept_text(self, prompt: str) -> str:
         """Return the part of the prompt that fits the text encoders, normalised as they read it."""
 
+    def token_ids(self, prompt: str) -> list[int]:
+        """Return the prompt as its first CLIP tokenizer reads it: without begin, end and padding, cut where it ends."""
+
     def encode_images(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the latents (B, C, h, w) of pixels in [-1, 1]."""
 

@@ -65,6 +65,11 @@ class TextCondition:
             attention_mask=None if mask_BL is None else mask_BL.index_select(0, rows),
         )
 
+    def repeat(self, rows: int) -> TextCondition:
+        """Return the one row of this condition, `rows` times."""
+        assert len(self.prompt_embeds) == 1
+        return self.select(self.token_kinds.new_zeros(rows).long())
+
     def where(self, chosen_B: Tensor, other: TextCondition) -> TextCondition:
         """Return this condition's rows where `chosen_B` is true, and `other`'s elsewhere."""
         pooled_BP, masks = self.pooled, (self.attention_mask, other.attention_mask)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aelif.config import LoraTargets, LossWeighting, TimeSampling
 from aelif.models.adapter import Solver
+from aelif.models.attention import PerTensor, keep_prompts
 from aelif.models.condition import TextCondition
 from aelif.models.latent_diffusion import LatentDiffusion
 from aelif.models.noise import NoiseSchedule
@@ -33,6 +34,7 @@ class UNetDiffusion(LatentDiffusion):
     def __init__(self, base: Path, **options: Any) -> None:
         super().__init__(base, **options)
         self._schedule = NoiseSchedule.from_config(self._scheduler_config, device=self._device)
+        self._lowered = PerTensor(lambda prompt_embeds_BLD: prompt_embeds_BLD.to(self._dtype))
 
     # ── Text ───────────────────────────────────────────────────────────────────────────────────
 
@@ -82,10 +84,18 @@ class UNetDiffusion(LatentDiffusion):
         solver.set_timesteps(steps, device=self._device)
         return solver
 
+    def prepare_sampling(self) -> None:
+        """Lay the U-Net out for inference; prompts are read once, not at every step."""
+        super().prepare_sampling()
+        keep_prompts(self._part("unet"))
+
     def _run_unet(self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, **added: Any) -> Tensor:
         """Return the U-Net's prediction in float32."""
+        embeds_BLD = condition.prompt_embeds
+        if embeds_BLD.dtype != self._dtype:
+            embeds_BLD = self._lowered(embeds_BLD)  # one tensor for all steps, by which layers know the prompts
         prediction_BCHW = self._part("unet")(
-            noisy_BCHW.to(self._dtype), times_B, condition.prompt_embeds.to(self._dtype),
+            noisy_BCHW.to(self._dtype), times_B, embeds_BLD,
             encoder_attention_mask=condition.attention_mask, return_dict=False, **added,
         )[0]  # fmt: skip
         return prediction_BCHW.float()

@@ -20,7 +20,7 @@ from aelif.models.adapter import Part
 from aelif.models.condition import TextCondition
 from aelif.models.loading import load_part, load_tokenizer
 from aelif.models.lora import LORA_FILE, TEXT_TARGETS, add_lora, lora_components, merge_lora, save_lora, trained_files
-from aelif.models.text import clip_text, token_kinds, tokenize
+from aelif.models.text import clip_text, content_ids, token_kinds, tokenize
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -135,6 +135,10 @@ class LatentDiffusion(ABC):
     def _clip_tokens(self, suffix: str, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return ids and attention mask of one CLIP tokenizer, both (B, L)."""
         return tokenize(self._part(f"tokenizer{suffix}"), prompts, length=self._clip_length)
+
+    def token_ids(self, prompt: str) -> list[int]:
+        """Return the ids of the prompt's words, by the first CLIP tokenizer."""
+        return content_ids(self._part("tokenizer"), prompt, length=self._clip_length)
 
     def _clip_text(self, prompt: str) -> str:
         """Return the part of the prompt that CLIP reads."""

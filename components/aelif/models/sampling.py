@@ -1,4 +1,4 @@
-"""Images of one prompt, by the base model's own deterministic solver and guidance.
+"""Images of prompts, by the base model's own deterministic solver and guidance.
 
 Shape legend as in `aelif.models.adapter`.
 """
@@ -24,11 +24,11 @@ def sample(
     config: SynthesisConfig,
     image_size: int,
 ) -> Tensor:
-    """Return one image per generator, all of one prompt: (B, H, W, 3) uint8 on the CPU.
+    """Return one image per generator: (B, H, W, 3) uint8 on the CPU.
 
     Args:
         adapter: the model.
-        condition: the prompt, one row.
+        condition: the prompts, one row per image; or one row, for all of them.
         generators: each draws the initial latents of its image.
         config: steps and guidance.
         image_size: width and height in pixels.
@@ -49,7 +49,7 @@ def denoise(
     config: SynthesisConfig,
     image_size: int,
 ) -> Tensor:
-    """Return latents (B, C, h, w) of one prompt by classifier-free guidance (arXiv 2207.12598).
+    """Return latents (B, C, h, w) of B prompts, or of one for all, by classifier-free guidance (arXiv 2207.12598).
 
     Every step predicts û = u + guidance (c - u) from the unconditional u and the conditional c,
     both in one batch; with guidance 1 the unconditional half is left out, and where the denoiser
@@ -57,7 +57,9 @@ def denoise(
     """
     rows, embedded = len(noise_BCHW), adapter.guidance == "embedded"
     guided = config.guidance_scale != 1 and not embedded
-    condition = condition.select(torch.zeros(rows, dtype=torch.long, device=noise_BCHW.device))
+    if len(condition.prompt_embeds) == 1:
+        condition = condition.repeat(rows)
+    assert len(condition.prompt_embeds) == rows
     if guided:
         condition = concatenate([adapter.null_condition(rows), condition])
     told = config.guidance_scale if embedded else 1.0

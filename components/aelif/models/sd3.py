@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from aelif.config import LoraTargets
+from aelif.models.attention import PerTensor, count_equal_tail, weigh_tails
 from aelif.models.condition import TextCondition, TokenKind
 from aelif.models.flow import FlowMatching
 
@@ -38,6 +39,8 @@ class StableDiffusion3(FlowMatching):
         super().__init__(base, **options)
         self.patch_size = int(self._denoiser_config["patch_size"])
         self.size_multiple = self._factor * self.patch_size
+        self._tail = PerTensor(count_equal_tail)
+        self._weighs_tails = False
 
     # ── Text ───────────────────────────────────────────────────────────────────────────────────
 
@@ -72,14 +75,23 @@ class StableDiffusion3(FlowMatching):
 
     # ── Denoiser ───────────────────────────────────────────────────────────────────────────────
 
+    def prepare_sampling(self) -> None:
+        """Lay the transformer out for inference; equal text tokens at the end are computed as one."""
+        super().prepare_sampling()
+        weigh_tails(self._part("transformer"))
+        self._weighs_tails = True
+
     def predict(
         self, noisy_BCHW: Tensor, times_B: Tensor, condition: TextCondition, *, guidance_scale: float = 1.0
     ) -> Tensor:
         """Return the transformer's prediction in float32."""
         assert condition.pooled is not None
+        embeds_BLD, options = condition.prompt_embeds, {}
+        if self._weighs_tails and (tail := self._tail(embeds_BLD)) > 1:
+            embeds_BLD, options = embeds_BLD[:, : 1 - tail], {"joint_attention_kwargs": {"tail": tail}}
         prediction_BCHW = self._part("transformer")(
             hidden_states=noisy_BCHW.to(self._dtype), timestep=times_B,
-            encoder_hidden_states=condition.prompt_embeds.to(self._dtype),
-            pooled_projections=condition.pooled.to(self._dtype), return_dict=False,
+            encoder_hidden_states=embeds_BLD.to(self._dtype),
+            pooled_projections=condition.pooled.to(self._dtype), return_dict=False, **options,
         )[0]  # fmt: skip
         return prediction_BCHW.float()

@@ -26,6 +26,12 @@ def clip_text(tokenizer: Any, prompt: str, *, length: int) -> str:
     return str(tokenizer.decode(ids_BL[0, mask_BL[0].bool()][1:-1]))
 
 
+def content_ids(tokenizer: Any, prompt: str, *, length: int) -> list[int]:
+    """Return the ids of a prompt's words as far as CLIP reads them: without begin, end and padding."""
+    ids_BL, mask_BL = tokenize(tokenizer, [prompt], length=length)
+    return [int(token) for token in ids_BL[0, mask_BL[0].bool()][1:-1]]
+
+
 def token_kinds(mask_BL: Tensor, *, begins: bool) -> Tensor:
     """Return `TokenKind`s (B, L) int8 from an attention mask: begin (CLIP alone has one), words, end, padding."""
     kinds_BL = mask_BL.to(torch.int8) * int(TokenKind.CONTENT)

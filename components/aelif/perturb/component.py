@@ -5,24 +5,37 @@ from kfp import dsl
 from aelif import images
 
 
-@dsl.component(base_image=images.CPU, install_kfp_package=False)
-def perturb_prompts(data: dict, prompts: dict, seed: int, table: dsl.Output[dsl.Dataset], code_version: str) -> None:
-    """Write `prompts.parquet`: the clean prompts and the errors made in them.
+@dsl.component(base_image=images.GPU, install_kfp_package=False)
+def perturb_prompts(
+    base: dsl.Input[dsl.Model],
+    data: dict,
+    prompts: dict,
+    seed: int,
+    table: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Write `prompts.parquet`: the clean prompts, the errors made in them, and what these do to the base's text.
 
     Args:
+        base: diffusers folder; its text encoders measure the errors.
         data: section `DataConfig`.
         prompts: section `PromptConfig`.
         seed: seed of the run.
         table: Parquet file with the columns of `prompt_schema`.
         code_version: part of the cache key.
     """
+    from pathlib import Path
+
     from aelif.artifacts import prompt_schema, write_table
     from aelif.config import DataConfig, PromptConfig, from_dict
-    from aelif.perturb.plan import plan_prompts, subject_of
+    from aelif.models.adapter import import_family
+    from aelif.perturb.plan import plan_prompts
+    from aelif.perturb.severity import measure, open_reader
     from aelif.progress import step_work
 
+    import_family(Path(base.path))
     with step_work("perturb_prompts"):
-        named = from_dict(DataConfig, data)
-        config = from_dict(PromptConfig, prompts)
-        rows = plan_prompts(config, subject=subject_of(named), identifier=named.identifier, seed=seed)
-        write_table(table.path, rows, prompt_schema())
+        named, config = from_dict(DataConfig, data), from_dict(PromptConfig, prompts)
+        rows = plan_prompts(config, data=named, seed=seed)
+        reader = open_reader(Path(base.path), max_sequence_length=named.max_sequence_length)
+        write_table(table.path, measure(reader, rows, stress=config.stress, seed=seed), prompt_schema())

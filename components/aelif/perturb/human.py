@@ -1,20 +1,28 @@
-"""Errors as people write them: the paper's own typos, and a table of misspellings beside them.
+"""Errors as people write them: the paper's typos, a table of misspellings, and codespell's dictionary.
 
-"poto", "phoo" and "phto" are the examples of arXiv 2506.07706; the rest of the table was written by
-hand for words common in prompts. Words outside it lose, double or transpose a letter in their
-middle, where people err most: the first and the last letter stay.
+"poto", "phoo" and "phto" are the examples of arXiv 2506.07706 for "photo": in each of them one
+inner letter is lost, and there are no others. So that is the rule for every word of `paper`. The
+table was written by hand for words common in prompts.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import resources, util
 from typing import TYPE_CHECKING
 
 from aelif.perturb.edits import Edit, Perturbed, make_edits
-from aelif.perturb.spans import Span, choose, find_letter_runs
+from aelif.perturb.graphemes import match_case
+from aelif.perturb.scope import EVERYWHERE, Scope
+from aelif.perturb.spans import choose, find_letter_runs, pick, spell
 
 if TYPE_CHECKING:
     import numpy as np
+
+SHORTEST = 4
+"""Letters of the words that `paper` hits: of shorter ones nothing would be left to read."""
 
 _TABLE = """
 photo       poto phoo phto pohto phtoo foto
@@ -90,46 +98,73 @@ water       watre watter wter
 MISSPELLINGS = {word: tuple(wrong) for word, *wrong in map(str.split, _TABLE.strip().splitlines())}
 """Word, in small letters → its misspellings."""
 
-SHORTEST_RULED = 4
-"""Letters a word outside the table must have: of shorter ones nothing would be left to read."""
 
-
-def paper(
-    text: str, severity: float, generator: np.random.Generator, *, protected: frozenset[str] = frozenset()
-) -> Perturbed:
-    """Misspell a share of the words in the table or of at least `SHORTEST_RULED` letters; capitals stay capitals."""
-    words = [run for run in find_letter_runs(text, protected) if _spell(run).lower() in MISSPELLINGS or _slips(run)]
+def paper(text: str, severity: float, generator: np.random.Generator, *, scope: Scope = EVERYWHERE) -> Perturbed:
+    """Lose one inner letter of words of at least `SHORTEST` letters; severity is the share of those words hit."""
+    runs = [run for run in find_letter_runs(text, scope) if len(run) >= SHORTEST]
     edits = []
-    for run in choose(words, severity, generator):
-        word = _spell(run)
-        options = [("misspelling", wrong) for wrong in MISSPELLINGS.get(word.lower(), ())] or _slips(run)
-        kind, after = options[int(generator.integers(len(options)))]
-        edits.append(Edit(kind=kind, start=run[0].start, before=word, after=_match_case(after, word)))
+    for run in choose(runs, severity, generator):
+        letter = run[1 + int(generator.integers(len(run) - 2))]
+        edits.append(Edit(kind="delete", start=letter.start, before=letter.text, after=""))
     return make_edits(text, edits)
 
 
-def _slips(run: tuple[Span, ...]) -> list[tuple[str, str]]:
-    """Return (kind, wrong word) for every letter of the middle lost, doubled or transposed."""
-    if len(run) < SHORTEST_RULED:
-        return []
-    letters = [letter.text for letter in run]
-    middle = range(1, len(letters) - 1)
-    lost = [("drop", "".join(letters[:at] + letters[at + 1 :])) for at in middle]
-    doubled = [("double", "".join(letters[: at + 1] + letters[at:])) for at in middle]
-    moved = [
-        ("transpose", "".join([*letters[:a], letters[b], letters[a], *letters[b + 1 :]]))
-        for a, b in pairwise(middle)
-        if letters[a] != letters[b]
-    ]
-    return lost + doubled + moved
+def misspelling(text: str, severity: float, generator: np.random.Generator, *, scope: Scope = EVERYWHERE) -> Perturbed:
+    """Misspell words of the table `MISSPELLINGS`; severity is the share of those words hit."""
+    return _misspell(text, severity, generator, scope=scope, find=lambda word: MISSPELLINGS.get(word, ()))
 
 
-def _spell(run: tuple[Span, ...]) -> str:
-    return "".join(letter.text for letter in run)
+def codespell(text: str, severity: float, generator: np.random.Generator, *, scope: Scope = EVERYWHERE) -> Perturbed:
+    """Misspell words as codespell's dictionary has seen it done; severity is the share of the words in it hit.
+
+    Raises:
+        ValueError: if the optional package codespell is not installed.
+    """
+    table = read_codespell()
+    return _misspell(text, severity, generator, scope=scope, find=lambda word: table.get(word, ()))
 
 
-def _match_case(word: str, model: str) -> str:
-    """Return a word of the table written as its model is: in capitals, with a capital, or as it stands."""
-    if len(model) > 1 and model.isupper():
-        return word.upper()
-    return word[0].upper() + word[1:] if model[0].isupper() and word[0].islower() else word
+def has_codespell() -> bool:
+    """Return whether the optional package is installed."""
+    return util.find_spec("codespell_lib") is not None
+
+
+@lru_cache(maxsize=1)
+def read_codespell() -> dict[str, tuple[str, ...]]:
+    """Return right word → its misspellings, from the dictionary of the installed package.
+
+    Lines that name several right words are left out, for which was meant is not known, and those
+    whose right word is a phrase. The dictionary (GPL, CC BY-SA 3.0) is
+    read where it lies; no part of it is in this package.
+
+    Raises:
+        ValueError: if codespell is not installed.
+    """
+    if not has_codespell():
+        raise ValueError("families = 'codespell': it reads the dictionary of the package codespell, which is not "
+                         "installed; run `pip install 'aelif[codespell]'`")  # fmt: skip
+    dictionary = resources.files("codespell_lib") / "data" / "dictionary.txt"
+    wrong: defaultdict[str, list[str]] = defaultdict(list)
+    for line in dictionary.read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition("->")
+        if before.isalpha() and after.isalpha():
+            wrong[after.lower()].append(before.lower())
+    return {word: tuple(sorted(set(found))) for word, found in wrong.items()}
+
+
+def _misspell(
+    text: str,
+    severity: float,
+    generator: np.random.Generator,
+    *,
+    scope: Scope,
+    find: Callable[[str], Sequence[str]],
+) -> Perturbed:
+    """Replace a share of the words that `find` knows misspellings of; capitals stay capitals."""
+    known = [run for run in find_letter_runs(text, scope) if find(spell(run).lower())]
+    edits = []
+    for run in choose(known, severity, generator):
+        word = spell(run)
+        after = match_case(pick(find(word.lower()), generator), word)
+        edits.append(Edit(kind="misspelling", start=run[0].start, before=word, after=after))
+    return make_edits(text, edits)

@@ -1,68 +1,56 @@
-"""Which prompts a run is scored on: every clean one, then its errors, family by family."""
+"""What a run asks its models: clean prompts, the same with errors, other contexts, the class, and stress."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from aelif.config import DataConfig, PromptConfig, nearest, require
-from aelif.perturb import FAMILY_FUNCTIONS, Perturbed
-from aelif.randomness import numpy_generator
+from aelif.config import OUT_OF_DISTRIBUTION, DataConfig, PromptConfig, expand_families, require
+from aelif.config.perturbations import check_families
+from aelif.perturb.contexts import CONTEXTS, put_in_context
+from aelif.perturb.draws import draw_new
+from aelif.perturb.edits import Perturbed
+from aelif.perturb.families import explain_unchanged
+from aelif.perturb.scope import EVERYWHERE, Scope, find_phrase
+from aelif.perturb.subject import scope_of, subject_of
 
-ATTEMPTS = 32
-"""Draws before an error that only repeats known prompts is given up."""
+__all__ = ["plan_prompts", "preview", "subject_of"]
 
-
-def subject_of(data: DataConfig) -> str:
-    """Return how the instance prompt names its subject: from the identifier on ("sks backpack").
-
-    An identifier that comes last ("a photo of backpack sks") takes with it what stands before it,
-    back to where the two prompts part.
-    """
-    words, class_words = data.instance_prompt.split(), data.class_prompt.lower().split()
-    start = next(index for index, word in enumerate(words) if word.lower() not in class_words)
-    if start == len(words) - 1:
-        shared = zip(words, class_words, strict=False)
-        start = next((index for index, (word, other) in enumerate(shared) if word.lower() != other), start)
-    subject = " ".join(words[start:])
-    return subject.rstrip(".,;:!?") or subject
+Row = dict[str, Any]
 
 
-def plan_prompts(config: PromptConfig, *, subject: str, identifier: str, seed: int) -> list[dict[str, Any]]:
-    """Return the rows of the prompt table (`artifacts.prompt_schema`): clean prompts first, then perturbed ones.
+def plan_prompts(config: PromptConfig, *, data: DataConfig, seed: int) -> list[Row]:
+    """Return the rows of the prompt table (`artifacts.prompt_schema`), without what `severity.measure` adds.
 
-    No prompt occurs twice: a draw that equals a clean or an earlier perturbed prompt is drawn again,
-    and left out where `ATTEMPTS` draws bring nothing new.
+    In order: clean prompts, perturbed ones, contexts, the class prompt, stress, and what could not
+    be made, with the reason. No perturbed prompt occurs twice or equals a clean one: such a draw is
+    drawn again. Every prompt depends on its own family, severity and draw alone, but for that.
 
     Args:
-        config: templates, families, severities, draws.
-        subject: what ``{subject}`` stands for (see `subject_of`).
-        identifier: its words are spared where the config protects them.
+        config: templates, families, severities, draws, contexts, stress.
+        data: names the subject, its identifier and its class.
         seed: seed of the run.
 
     Raises:
-        ValueError: if a prompt is empty or no valid Unicode, or no family can change any prompt.
+        ValueError: if a prompt is empty or no valid Unicode, no family can change any prompt, or a
+            family lacks its optional package.
     """
-    clean = list(dict.fromkeys(template.replace("{subject}", subject) for template in config.templates))
+    scope = scope_of(config, data)
+    clean = list(dict.fromkeys(template.replace("{subject}", scope.subject) for template in config.templates))
     for prompt in clean:
         _require_text("templates", prompt)
-    rows = [
-        _row(prompt_id, prompt_id, prompt, Perturbed(text=prompt, edits=())) for prompt_id, prompt in enumerate(clean)
-    ]
-    protected = frozenset(identifier.split()) if config.protect_identifier else frozenset()
-    seen = set(clean)
-    choices = product(enumerate(clean), config.families, enumerate(config.severities), range(config.draws))
-    for (clean_id, prompt), family, (severity_id, severity), draw in choices:
-        indices = (clean_id, severity_id, draw)
-        perturbed = _draw_new(prompt, family, severity, seen, protected=protected, seed=seed, indices=indices)
-        if perturbed:
-            seen.add(perturbed.text)
-            rows.append(_row(len(rows), clean_id, prompt, perturbed, family=family, severity=severity, draw=draw))
-    require(len(rows) > len(clean), "families", ", ".join(config.families),
-            f"none of them can change {clean[0]!r}; add another")  # fmt: skip
-    return rows
+    contexts = [put_in_context(clean[0], words, subject=scope.subject) for words in CONTEXTS[: config.contexts]]
+    families = expand_families(config.families)
+    seen = {*clean, *(context.text for context in contexts)}
+    perturbed = _perturb(clean, families, config.severities, config.draws, seen=seen, scope=scope, seed=seed)
+    made = any(row["prompt_set"] != "skipped" for row in perturbed)
+    require(made, "families", ", ".join(config.families), f"none of them can change {clean[0]!r}; add another")
+    asked = [_row(0, data.class_prompt, prompt_set="class", family="class")] if config.ask_class else []
+    return _number([
+        *_clean_rows(clean), *perturbed, *_context_rows(clean[0], contexts), *asked, *_stress_rows(clean, config)
+    ])  # fmt: skip
 
 
 def preview(
@@ -72,86 +60,132 @@ def preview(
     severity: float = 0.1,
     draws: int = 1,
     seed: int = 0,
-    protect: Iterable[str] = (),
-) -> list[dict[str, Any]]:
-    """Return what each family makes of one prompt, without repetitions; a run draws its first prompt alike.
+    scope: Scope = EVERYWHERE,
+) -> list[Row]:
+    """Return the rows of one clean prompt and of what each family makes of it; a run draws its first prompt alike.
 
     Args:
         text: the prompt.
-        families: some of `config.FAMILIES`.
+        families: some of `config.FAMILIES`, or their groups.
         severity: share of the letters or words to hit, in (0, 1].
         draws: prompts per family.
         seed: seed of the run.
-        protect: words to spare, whatever their case.
+        scope: where errors may fall.
 
     Returns:
-        Rows with `family`, `prompt`, `edits` (dicts with kind, start, before, after) and
-        `character_error_rate`.
+        Rows as of `plan_prompts`: the clean prompt, the perturbed ones, and what could not be made (``skipped``).
 
     Raises:
-        ValueError: if the prompt is empty, a family unknown, or a number outside its range.
+        ValueError: if the prompt is empty or lacks a word of the scope, a family is unknown or without its package,
+            or a number outside its range.
     """
     _require_text("prompt", text)
+    check_families("family", names := list(families))
     require(0.0 < severity <= 1.0, "severity", severity, "give a share in (0, 1]")
     require(draws >= 1, "draws", draws, "give at least 1")
-    protected = frozenset(word for phrase in protect for word in phrase.split())
-    seen, rows = {text}, []
-    for family, draw in product(families, range(draws)):
-        require(family in FAMILY_FUNCTIONS, "family", family, nearest(family, FAMILY_FUNCTIONS))
-        perturbed = _draw_new(text, family, severity, seen, protected=protected, seed=seed, indices=(0, 0, draw))
-        if perturbed:
-            seen.add(perturbed.text)
-            row = _row(0, 0, text, perturbed, family=family)
-            rows.append({key: row[key] for key in ("family", "prompt", "edits", "character_error_rate")})
+    for name, phrases in (("protect", scope.protected), ("target", scope.target), ("subject", {scope.subject} - {""})):
+        for phrase in sorted(phrases):
+            require(bool(find_phrase(text, phrase)), name, phrase, f"the prompt {text!r} does not hold it")
+    perturbed = _perturb([text], expand_families(names), (severity,), draws, seen={text}, scope=scope, seed=seed)
+    return _number([*_clean_rows([text]), *perturbed])
+
+
+def _perturb(
+    clean: Sequence[str],
+    families: Sequence[str],
+    severities: Sequence[float],
+    draws: int,
+    *,
+    seen: set[str],
+    scope: Scope,
+    seed: int,
+) -> list[Row]:
+    """Return perturbed rows; where a prompt, family and severity fall short of their draws, one skipped row says so.
+
+    New prompts are added to `seen`.
+    """
+    rows: list[Row] = []
+    for (clean_id, prompt), family, (severity_id, severity) in product(
+        enumerate(clean), families, enumerate(severities)
+    ):
+        kind = "out_of_distribution" if family in OUT_OF_DISTRIBUTION else "perturbed"
+        for draw in range(draws):
+            indices = (clean_id, severity_id, draw)
+            drawn = draw_new(prompt, family, severity, seen=seen, scope=scope, seed=seed, indices=indices)
+            if isinstance(drawn, str):
+                reason = f"{drawn} {draw} of {draws} could be made." if draw else drawn
+                rows.append(_row(clean_id, prompt, prompt_set="skipped", family=family, severity=severity, draw=draw,
+                                 reason=reason))  # fmt: skip
+                break  # further draws would find no more
+            seen.add(drawn.text)
+            rows.append(_row(clean_id, prompt, drawn, prompt_set=kind, family=family, severity=severity, draw=draw))
     return rows
 
 
-def _draw_new(
-    clean: str,
-    family: str,
-    severity: float,
-    seen: set[str],
-    *,
-    protected: frozenset[str],
-    seed: int,
-    indices: tuple[int, ...],
-) -> Perturbed | None:
-    """Return the first draw that is not among the prompts seen, or None where there is none."""
-    for attempt in range(ATTEMPTS):
-        generator = numpy_generator(seed, f"perturb/{family}", *indices, attempt)
-        perturbed = FAMILY_FUNCTIONS[family](clean, severity, generator, protected=protected)
-        if not perturbed.edits:
-            return None  # nothing is eligible, whatever is drawn
-        if perturbed.text not in seen and perturbed.text.strip():
-            return perturbed
-    return None
+def _clean_rows(clean: Sequence[str]) -> list[Row]:
+    return [_row(clean_id, prompt, prompt_set="clean", family="clean") for clean_id, prompt in enumerate(clean)]
+
+
+def _context_rows(prompt: str, contexts: Sequence[Perturbed]) -> list[Row]:
+    """Return a row for each of DreamBooth's contexts asked for: no errors, so severity 0; `draw` is its number."""
+    rows = []
+    for number, context in enumerate(contexts):
+        kind = "out_of_distribution" if context.edits else "skipped"
+        reason = "" if context.edits else explain_unchanged("context", is_limited=False)
+        rows.append(_row(0, prompt, context, prompt_set=kind, family="context", draw=number, reason=reason))
+    return rows
+
+
+def _stress_rows(clean: Sequence[str], config: PromptConfig) -> list[Row]:
+    """Return a row for each clean prompt, augmentation and magnitude; the prompt itself stays clean."""
+    return [
+        _row(clean_id, prompt, prompt_set="stress", family=name, severity=magnitude)
+        for (clean_id, prompt), name, magnitude in product(
+            enumerate(clean), config.stress.augmentations, config.stress.magnitudes
+        )
+    ]
 
 
 def _row(
-    prompt_id: int,
     clean_id: int,
     clean: str,
-    perturbed: Perturbed,
+    perturbed: Perturbed | None = None,
     *,
-    family: str = "clean",
+    prompt_set: str,
+    family: str,
     severity: float = 0.0,
     draw: int = 0,
-) -> dict[str, Any]:
-    """Return one row of the prompt table."""
+    reason: str = "",
+) -> Row:
+    """Return one row of the prompt table, not numbered and not measured yet."""
     from rapidfuzz.distance import Levenshtein
 
+    made = perturbed or Perturbed(text=clean, edits=())
     return {
-        "prompt_id": prompt_id,
+        "prompt_id": 0,
         "clean_id": clean_id,
-        "prompt": perturbed.text,
+        "prompt": made.text,
         "clean_prompt": clean,
-        "prompt_set": "clean" if family == "clean" else "perturbed",
+        "prompt_set": prompt_set,
         "family": family,
         "severity": severity,
         "draw": draw,
-        "character_error_rate": Levenshtein.distance(clean, perturbed.text) / len(clean),
-        "edits": [asdict(edit) for edit in perturbed.edits],
+        "character_error_rate": Levenshtein.distance(clean, made.text) / len(clean),
+        "tokens_changed": None,
+        "embedding_cosine": None,
+        "embedding_shift": None,
+        "reason": reason,
+        "edits": [asdict(edit) for edit in made.edits],
     }
+
+
+def _number(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows with their numbers, skipped ones last; the class prompt is its own clean prompt."""
+    ordered = sorted(rows, key=lambda row: row["prompt_set"] == "skipped")
+    return [
+        {**row, "prompt_id": number, "clean_id": number if row["prompt_set"] == "class" else row["clean_id"]}
+        for number, row in enumerate(ordered)
+    ]
 
 
 def _require_text(field: str, value: str) -> None:

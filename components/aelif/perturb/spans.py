@@ -1,19 +1,20 @@
-"""Where errors may fall: letters and words of a prompt, without the protected ones.
+"""The letters and words of a prompt that errors may hit, and how many of them a severity means.
 
 A letter here is what a person would call one: a code point and the marks that combine with it,
 so that no edit tears an accent, a vowel sign or a joiner from its base. Emoji, digits and
-punctuation are no letters; character errors leave them alone.
+punctuation are no letters; most character errors leave them alone.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
+
+from aelif.perturb.graphemes import extends
+from aelif.perturb.scope import EVERYWHERE, Scope, closed_characters, is_open
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,33 +36,17 @@ class Span:
         return self.start + len(self.text)
 
 
-def extends(character: str) -> bool:
-    """Return whether a character belongs to the one before it: a mark, a joiner, a Hangul vowel or final."""
-    if character.isascii():
-        return False
-    return (
-        unicodedata.category(character).startswith("M")
-        or character in "\u200c\u200d"  # zero width non-joiner and joiner
-        or "\u1160" <= character <= "\u11ff"
-    )
-
-
 @lru_cache(maxsize=1024)
-def find_letter_runs(text: str, protected: frozenset[str] = frozenset()) -> tuple[tuple[Span, ...], ...]:
-    """Return the unprotected letters of a text, grouped into runs with nothing between them.
-
-    Args:
-        text: the prompt.
-        protected: words to leave out, compared as whole words whatever their case.
-    """
-    shields = _find_protected(text, protected)
+def find_letter_runs(text: str, scope: Scope = EVERYWHERE) -> tuple[tuple[Span, ...], ...]:
+    """Return the letters of a text that may be hit, grouped into runs with nothing between them."""
+    closed = closed_characters(text, scope)
     runs: list[list[Span]] = []
     position = 0
     while position < len(text):
         start, position = position, position + 1
         while position < len(text) and extends(text[position]):
             position += 1
-        if not text[start].isalpha() or _overlaps(start, position, shields):
+        if not text[start].isalpha() or any(closed[start:position]):
             continue
         if not runs or runs[-1][-1].end != start:
             runs.append([])
@@ -69,13 +54,17 @@ def find_letter_runs(text: str, protected: frozenset[str] = frozenset()) -> tupl
     return tuple(map(tuple, runs))
 
 
+def find_letters(text: str, scope: Scope = EVERYWHERE) -> list[Span]:
+    """Return the letters of a text that may be hit."""
+    return [letter for run in find_letter_runs(text, scope) for letter in run]
+
+
 @lru_cache(maxsize=1024)
-def find_words(text: str, protected: frozenset[str] = frozenset()) -> tuple[tuple[Span, bool], ...]:
-    """Return the words of a text, cut at white space, each with whether it may be touched.
+def find_words(text: str, scope: Scope = EVERYWHERE) -> tuple[tuple[Span, bool], ...]:
+    """Return the words of a text, cut at white space, each with whether it may be hit.
 
     A space that carries a combining mark is part of a word: cutting there would move the mark.
     """
-    shields = _find_protected(text, protected)
     cuts = [
         position
         for position, character in enumerate(text)
@@ -85,28 +74,25 @@ def find_words(text: str, protected: frozenset[str] = frozenset()) -> tuple[tupl
     for before, after in zip([-1, *cuts], [*cuts, len(text)], strict=True):
         if before + 1 < after:
             word = Span(start=before + 1, text=text[before + 1 : after])
-            words.append((word, not _overlaps(word.start, word.end, shields)))
+            words.append((word, is_open(text, word.start, word.end, scope)))
     return tuple(words)
 
 
-def _find_protected(text: str, protected: frozenset[str]) -> list[tuple[int, int]]:
-    """Return (start, end) of every protected word; a part of a longer word does not count."""
-    matches = (
-        match for word in sorted(protected) if word for match in re.finditer(re.escape(word), text, re.IGNORECASE)
-    )
-    spans = (match.span() for match in matches)
-    return [(start, end) for start, end in spans if not _in_word(text, start - 1) and not _in_word(text, end)]
+@lru_cache(maxsize=1024)
+def find_terms(text: str, scope: Scope = EVERYWHERE) -> tuple[tuple[Span, bool], ...]:
+    """Return the words without the punctuation around them ("table," is table), as a dictionary has them."""
+    terms = []
+    for word, may_be_hit in find_words(text, scope):
+        kernel = [at for at, character in enumerate(word.text) if character.isalnum() or extends(character)]
+        if kernel and not extends(word.text[kernel[0]]):
+            first, last = kernel[0], kernel[-1] + 1
+            terms.append((Span(start=word.start + first, text=word.text[first:last]), may_be_hit))
+    return tuple(terms)
 
 
-def _in_word(text: str, position: int) -> bool:
-    """Return whether the character at `position` would make a neighbouring word longer."""
-    if not 0 <= position < len(text):
-        return False
-    return text[position].isalnum() or text[position] == "_" or extends(text[position])
-
-
-def _overlaps(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start < last and first < end for first, last in spans)
+def spell(run: Sequence[Span]) -> str:
+    """Return the word that a run of letters makes."""
+    return "".join(letter.text for letter in run)
 
 
 def count_hits(total: int, severity: float, *, items_per_edit: int = 1) -> int:
@@ -114,15 +100,17 @@ def count_hits(total: int, severity: float, *, items_per_edit: int = 1) -> int:
 
     Args:
         total: eligible letters or words.
-        severity: share to hit, in (0, 1].
+        severity: share to hit, in [0, 1]; 0 hits none.
         items_per_edit: 2 where one edit changes two of them, such as a swap.
 
     Raises:
-        ValueError: if the severity is not in (0, 1].
+        ValueError: if the severity is not in [0, 1].
     """
-    if not 0.0 < severity <= 1.0:
-        raise ValueError(f"severity = {severity!r}: give a share in (0, 1]")
-    return max(1, math.floor(severity * total / items_per_edit + 0.5)) if total else 0
+    if not 0.0 <= severity <= 1.0:
+        raise ValueError(f"severity = {severity!r}: give a share in [0, 1]")
+    if not total or severity == 0:
+        return 0
+    return max(1, math.floor(severity * total / items_per_edit + 0.5))
 
 
 def choose(items: Sequence[Item], severity: float, generator: np.random.Generator) -> list[Item]:
@@ -144,3 +132,8 @@ def choose_pairs(
             chosen.append(pairs[index])
             used.update(pairs[index])
     return chosen
+
+
+def pick(options: Sequence[Item], generator: np.random.Generator) -> Item:
+    """Return one of the options, each as likely as the other."""
+    return options[int(generator.integers(len(options)))]

@@ -81,7 +81,7 @@ def _figures(node: Any, name: str) -> Iterable[tuple[str, float]]:
 
 
 def trial_metrics(rows: Iterable[Mapping[str, Any]], trial: Trial) -> dict[str, float]:
-    """Return one trial's means over prompts: ``perturbed/w1``, ``clean/clip_t`` and so on.
+    """Return one trial's means over prompts: ``perturbed/w1``, ``clean/clip_t``, ``stress/aelif_mask/0.3/w1``.
 
     Args:
         rows: `scores.parquet` (see `aelif.artifacts.score_schema`); undefined values are left out.
@@ -91,8 +91,13 @@ def trial_metrics(rows: Iterable[Mapping[str, Any]], trial: Trial) -> dict[str, 
     for row in rows:
         defined = row["value"] is not None and math.isfinite(row["value"])
         if defined and row["variant"] == str(trial.variant) and row["seed"] == trial.seed:
-            groups.setdefault(f"{row['prompt_set']}/{row['metric']}", []).append(row["value"])
+            groups.setdefault(f"{_group(row)}/{row['metric']}", []).append(row["value"])
     return {name: fmean(values) for name, values in sorted(groups.items())}
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    """Return the prompt set; of stress, each point of a curve is a group."""
+    return f"stress/{row['family']}/{row['severity']:g}" if row["prompt_set"] == "stress" else str(row["prompt_set"])
 
 
 def best_trial(champion: str, trials: Iterable[Trial], rows: list[dict[str, Any]]) -> Trial:

@@ -13,6 +13,8 @@ def write_report(
     prompts: dsl.Input[dsl.Dataset],
     photos: dsl.Input[dsl.Dataset],
     images: dsl.Input[list[dsl.Dataset]],
+    worst: dsl.Input[dsl.Dataset],
+    worst_images: dsl.Input[list[dsl.Dataset]],
     trials: list,
     settings: dict,
     page: dsl.Output[dsl.HTML],
@@ -27,6 +29,8 @@ def write_report(
         prompts: `prompts.parquet`.
         photos: image folder of the training photos.
         images: image folders, one (or a shard) per entry of `trials`.
+        worst: `worst.parquet`; empty where no search was asked.
+        worst_images: image folders of what the search found, one per entry of `trials`.
         trials: trial of each folder: ``"aelif_mask:0.3/seed=0"``.
         settings: the run's configuration; see `render_report`.
         page: the HTML file.
@@ -38,5 +42,6 @@ def write_report(
     with step_work("report"):
         write_page(
             page.path, summary=summary.path, verdict=verdict.path, table=table.path, prompts=prompts.path,
-            photos=photos.path, images=[folder.path for folder in images], trials=trials, settings=settings,
+            photos=photos.path, images=[folder.path for folder in images], worst=worst.path,
+            worst_images=[folder.path for folder in worst_images], trials=trials, settings=settings,
         )  # fmt: skip

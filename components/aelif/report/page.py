@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from aelif.artifacts import (
     SCORED_SUBJECT,
@@ -17,33 +14,43 @@ from aelif.artifacts import (
     read_json,
     read_table,
     score_schema,
+    worst_schema,
 )
-from aelif.report.grids import MAX_PHOTOS, Picture, build_grids, data_uri, mark_edits, read_pictures
-from aelif.report.plots import ERROR_BANDS, MARKERS, NARROW, WIDE, plot_distances, plot_error_rate, plot_families
+from aelif.report.curve_tables import curve_rows, split_rows, split_sentence, stress_rows
+from aelif.report.curves import has_split, plot_error_curve, plot_split, plot_stress, stress_names
+from aelif.report.drawing import SIZES, Size
+from aelif.report.edits import mark_edits
+from aelif.report.failures import copy_sentences, loss_sentences, skipped_rows
+from aelif.report.grids import build_grids
+from aelif.report.headline import best_shown, heading
+from aelif.report.pictures import Picture, data_uri, read_pictures
+from aelif.report.plots import plot_distances, plot_families
+from aelif.report.qualities import agreement, check_tables, quality_table
+from aelif.report.reproduce import setting_tables
+from aelif.report.series import leading, read_series
 from aelif.report.tables import (
-    QUALITIES,
-    Cell,
+    RESULTS,
     family_rows,
-    flatten,
+    figure_rows,
     prompt_cell,
     prompt_distances,
-    result_rows,
-    to_cell,
+    set_tables,
+    significance_cells,
 )
-from aelif.report.wording import (
-    best_variant,
-    clean_price,
-    percent,
-    percent_range,
-    read_interval,
-    summary_key,
-    verdict_sentences,
-)
+from aelif.report.template import environment
+from aelif.report.tradeoff import heat_tables, plot_tradeoff, tradeoff_points, tradeoff_rows
+from aelif.report.wording import summary_key
+from aelif.report.worst import worst_cases, worst_rows
 
 MAX_TABLE_PROMPTS = 500
 """Prompts in the full list; the rest are in `scores.parquet`."""
 
-_OWN_TABLES = ("digests", "versions", "timings")
+MAX_PHOTOS = 8
+MAX_LINES = 5
+"""Variants in a plot of curves and in the tables of figures beside it."""
+
+MAX_COLUMNS = 8
+"""Variants whose images are shown."""
 
 
 def render_report(
@@ -55,11 +62,13 @@ def render_report(
     images: Mapping[str, Sequence[Picture]],
     photos: Sequence[Path],
     settings: Mapping[str, Any],
+    worst: Sequence[Mapping[str, Any]] = (),
+    worst_images: Mapping[str, Sequence[Picture]] | None = None,
 ) -> str:
     """Return the page; the same input gives the same text.
 
     Args:
-        summary: the public summary (`summary.json`).
+        summary: the public summary (`summary.json`); what it does not hold is left out.
         verdict: ``{"champion": name or None, "passed": bool, "reasons": [sentence, …]}``.
         scores: rows of `artifacts.score_schema`.
         prompts: rows of `artifacts.prompt_schema`.
@@ -67,135 +76,104 @@ def render_report(
         photos: the training photos.
         settings: what the user set, nested as in a configuration file. The key ``command`` (how to
             reproduce) and the tables ``digests``, ``versions`` and ``timings`` are shown apart.
+        worst: rows of `artifacts.worst_schema`.
+        worst_images: trial → pictures of its worst prompts.
     """
     champion = summary_key(verdict.get("champion"), summary)
-    return _environment().get_template("page.html.jinja").render(
-        **_heading(summary, verdict, settings),
+    best, columns, lines = best_shown(summary, champion), leading(summary, MAX_COLUMNS), leading(summary, MAX_LINES)
+    asked = [row for row in prompts if row["prompt_set"] not in ("skipped", "stress")]
+    series = read_series(summary)
+    return environment().get_template("page.html.jinja").render(
+        **heading(summary, verdict, settings, prompts),
+        **_tables(summary, champion, lines),
         summary=summary,
-        subject=_subject(settings, prompts),
-        variants=list(summary["variants"]),
-        results=result_rows(summary, champion),
-        qualities=result_rows(summary, champion, QUALITIES),
-        floors=_floors(summary),
-        families=family_rows(summary),
-        plots=_plots(summary, scores, prompts),
-        grids=build_grids(prompts=prompts, scores=scores, summary=summary, images=images, champion=champion),
+        series=series,
+        lines=lines,
+        set_variants=columns if len(columns) == len(series) else lines,
+        best=best,
+        plots=_plots(summary, scores, prompts, lines),
+        grids=build_grids(
+            prompts=asked, scores=scores, summary=summary, images=images, best=best, shown=columns
+        ),
+        worst=worst_cases(summary, worst, worst_images or {}, columns),
+        losses=loss_sentences(summary, prompt_distances(scores, summary), asked),
         photos=[data_uri(path) for path in photos[:MAX_PHOTOS]],
         num_photos=len(photos),
-        prompt_rows=_prompt_rows(summary, scores, prompts),
-        num_prompts=len(prompts),
-        setting_tables=_setting_tables(settings, summary),
+        prompt_rows=_prompt_rows(summary, scores, asked, lines),
+        num_prompts=len(asked),
+        setting_tables=setting_tables(settings, summary),
     )  # fmt: skip
 
 
-def _environment() -> Environment:
-    """Return the template engine; everything it inserts is escaped, unknown names are errors."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["num_markers"] = len(MARKERS)
-    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(name.split("_"))
-    environment.filters["percent"] = percent
-    return environment
-
-
-def _subject(settings: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]]) -> str:
-    """Return the instance prompt, or else the first prompt."""
-    data = settings.get("data")
-    named = data.get("instance_prompt") if isinstance(data, Mapping) else None
-    return str(named or settings.get("instance_prompt") or next((row["prompt"] for row in prompts), ""))
-
-
-def _heading(summary: Mapping[str, Any], verdict: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what stands above the tables, and the phrases that the text needs."""
-    headline, lead = verdict_sentences(summary, verdict)
-    champion = summary_key(verdict.get("champion"), summary)
+def _tables(summary: Mapping[str, Any], champion: str | None, lines: Sequence[str]) -> dict[str, Any]:
+    """Return the tables of figures by name in the template."""
+    titles, qualities = quality_table(summary)
     return {
-        "headline": headline,
-        "lead": lead,
-        "passed": bool(verdict.get("passed", champion is not None)),
-        "reasons": list(verdict.get("reasons", [])),
-        "base_model": settings.get("base_model"),
-        "command": settings.get("command"),
-        "facts": _facts(summary, champion),
-        "confidence": f"{100 * summary.get('confidence', 0.95):g}\u202f%",
-        "error_bands": ", ".join(f"{limit:g}" for limit in ERROR_BANDS) + "\u202f%",
+        "results": figure_rows(summary["variants"], RESULTS, champion),
+        "significance": significance_cells(summary),
+        "sets": set_tables(summary),
+        "quality_titles": titles,
+        "qualities": qualities,
+        "checks": check_tables(summary),
+        "agreement": agreement(summary),
+        "tradeoff": tradeoff_rows(summary),
+        "heats": heat_tables(summary),
+        "families": family_rows(summary, lines),
+        "curve": curve_rows(summary, lines),
+        "stress": stress_rows(summary, lines),
+        "split": split_rows(summary),
+        "split_words": split_sentence(summary),
+        "worst_figures": worst_rows(summary),
+        "copies": copy_sentences(summary),
+        "skipped": skipped_rows(summary),
     }
-
-
-def _facts(summary: Mapping[str, Any], champion: str | None) -> list[tuple[str, str, str]]:
-    """Return (figure, what it is, its interval) for the row of figures below the verdict."""
-    shown = champion if champion not in (None, "baseline") else best_variant(summary)
-    if shown is None:
-        return []
-    entry = summary["variants"][shown]
-    plain, excess = (read_interval(entry.get(f"improvement_{kind}")) for kind in ("plain", "excess"))
-    return [
-        (percent(plain.value), f"improvement of {shown} on perturbed prompts", percent_range(plain)),
-        (percent(excess.value), "of the damage done by errors is undone", percent_range(excess)),
-        (percent(clean_price(shown, summary)), "change of the distance on clean prompts; below zero is better", ""),
-    ]
-
-
-def _floors(summary: Mapping[str, Any]) -> list[tuple[str, str, Cell]]:
-    """Return (name, meaning, figure) of the two floors."""
-    floors = [
-        ("noise_floor", "Noise floor", "each training photo against the others"),
-        ("seed_floor", "Seed floor", "the baseline against itself, trained with another seed"),
-    ]
-    return [
-        (name, meaning, to_cell(read_interval(summary.get(key)), share=False))
-        for key, name, meaning in floors
-        if key in summary
-    ]
 
 
 def _plots(
-    summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], prompts: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any],
+    scores: Sequence[Mapping[str, Any]],
+    prompts: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
 ) -> dict[str, list[str]]:
-    """Return every plot as SVG in two widths; the style sheet shows the one that fits."""
-    return {
-        "distances": [plot_distances(summary, size) for size in (WIDE, NARROW)],
-        "families": [plot_families(summary, size) for size in (WIDE, NARROW)],
-        "error_rate": [plot_error_rate(summary, scores, prompts, size) for size in (WIDE, NARROW)],
+    """Return every plot that the summary has figures for, as SVG in two widths; the style sheet shows one."""
+    drawn: dict[str, Callable[[Size], str]] = {
+        "distances": lambda size: plot_distances(summary, size),
+        "families": lambda size: plot_families(summary, lines, size),
+        "errors": lambda size: plot_error_curve(summary, scores, prompts, lines, size),
     }
+    if len(tradeoff_points(summary)) > 1:
+        drawn["tradeoff"] = lambda size: plot_tradeoff(summary, size)
+    if stress_names(summary):
+        drawn["stress"] = lambda size: plot_stress(summary, lines, size)
+    if has_split(summary):
+        drawn["split"] = lambda size: plot_split(summary, size)
+    return {name: [draw(size) for size in SIZES] for name, draw in drawn.items()}
 
 
 def _prompt_rows(
-    summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], prompts: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any],
+    scores: Sequence[Mapping[str, Any]],
+    prompts: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return every prompt with its errors marked and a cell for each variant."""
     distances = prompt_distances(scores, summary)
     figures = {
-        (variant, figure["prompt_id"]): figure
-        for variant, entry in summary["variants"].items()
-        for figure in entry.get("prompts") or []
+        (name, figure["prompt_id"]): figure
+        for name in lines
+        for figure in summary["variants"][name].get("prompts") or []
     }
     return [
         {
             "prompt": prompt,
             "pieces": mark_edits(prompt),
             "cells": [
-                prompt_cell(figures.get((variant, prompt["prompt_id"]), {}), by_prompt.get(prompt["prompt_id"]))
-                for variant, by_prompt in distances.items()
+                prompt_cell(figures.get((name, prompt["prompt_id"]), {}), distances[name].get(prompt["prompt_id"]))
+                for name in lines
             ],
         }
         for prompt in prompts[:MAX_TABLE_PROMPTS]
     ]
-
-
-def _setting_tables(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return (title, rows) of the settings and of what identifies the run."""
-    own = {key: value for key, value in settings.items() if key not in (*_OWN_TABLES, "command")}
-    tables = [("Settings", list(flatten(own)))]
-    for name in _OWN_TABLES:
-        merged = {**(summary.get(name) or {}), **(settings.get(name) or {})}
-        tables.append((name.capitalize(), list(flatten(merged))))
-    return [table for table in tables if table[1]]
 
 
 def write_page(
@@ -207,6 +185,8 @@ def write_page(
     prompts: str | Path,
     photos: str | Path,
     images: Sequence[str | Path],
+    worst: str | Path,
+    worst_images: Sequence[str | Path],
     trials: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
@@ -220,25 +200,33 @@ def write_page(
         prompts: Parquet with `artifacts.prompt_schema`.
         photos: image folder; those of the scored subject are shown.
         images: image folders; several of one trial are its shards.
+        worst: Parquet with `artifacts.worst_schema`; may be empty.
+        worst_images: image folders of the worst prompts, one of each trial; may hold none.
         trials: the trial of each image folder.
         settings: see `render_report`.
 
     Raises:
         ValueError: if folders and trials differ in number, or an artifact is damaged.
     """
-    if len(images) != len(trials):
-        raise ValueError(f"trials = {len(trials)}: there are {len(images)} image folders; name the trial of each")
-    pictures: dict[str, list[Picture]] = {}
-    for trial, folder in zip(trials, images, strict=True):
-        pictures.setdefault(trial, []).extend(read_pictures(folder))
     page = render_report(
         summary=read_json(summary),
         verdict=read_json(verdict),
         scores=read_table(table, score_schema()),
         prompts=read_table(prompts, prompt_schema()),
-        images=pictures,
+        images=_pictures(images, trials, "image"),
         photos=[Path(photos) / photo.file_name for photo in read_image_records(photos, subject=SCORED_SUBJECT)],
         settings=settings,
+        worst=read_table(worst, worst_schema()),
+        worst_images=_pictures(worst_images, trials, "worst-case"),
     )
     with new_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _pictures(folders: Sequence[str | Path], trials: Sequence[str], what: str) -> dict[str, list[Picture]]:
+    if len(folders) != len(trials):
+        raise ValueError(f"trials = {len(trials)}: there are {len(folders)} {what} folders; name the trial of each")
+    pictures: dict[str, list[Picture]] = {}
+    for trial, folder in zip(trials, folders, strict=True):
+        pictures.setdefault(trial, []).extend(read_pictures(folder))
+    return pictures

@@ -1,8 +1,9 @@
-"""Paired bootstrap over training seeds and prompts: percentile intervals of means and their ratios.
+"""Paired bootstrap over training seeds and prompts: random weights, weighted means, improvements.
 
-Legend: R resamples, S training seeds, P prompts.
-Row 0 of every array of resampled statistics is the statistic itself; rows 1 … R are resamples. So
-a difference or ratio of two such arrays is again one, with variants compared draw by draw.
+Legend: R resamples, S training seeds, P prompts, U units that are drawn (seeds, clean prompts …).
+Row 0 of every array of resampled statistics is the statistic itself; the other rows are the same
+with units weighted anew. So a difference or ratio of two such arrays is again one, with variants
+compared draw by draw.
 """
 
 from __future__ import annotations
@@ -14,85 +15,60 @@ import numpy as np
 
 from aelif.randomness import numpy_generator
 
-Interval = dict[str, float | None]
-"""``{"value", "low", "high"}``; null where undefined."""
-
-UNDEFINED: Interval = {"value": None, "low": None, "high": None}
+CLEAN_PROMPTS = "clean prompts"
+"""Purpose of the draws of clean prompts."""
 
 _SEED = 0
 """Resampling is part of the measurement, not of the experiment: the same draws in every run."""
 
 
 def draw_weights(count: int, resamples: int, purpose: str) -> np.ndarray:
-    """Return (R + 1, count) weights of the units in each resample; row 0 is uniform, rows sum to 1.
+    """Return (R + 1, U) weights of the units in each resample; row 0 is uniform, rows sum to 1.
 
-    Drawing `count` units with replacement and averaging is a weighted mean with multinomial
-    weights. They depend on the arguments alone: equal calls are paired.
+    The weights are independent exponential numbers, divided by their sum (the Bayesian bootstrap:
+    Rubin, 1981): unlike drawing with replacement they never lose a unit, so that no prompt set is
+    ever empty, and they are smooth even for two seeds. They depend on the arguments alone: equal
+    calls are paired.
 
     Args:
-        count: units (seeds, prompts …) to draw from.
+        count: U.
         resamples: R.
         purpose: what is drawn; different purposes are independent.
     """
-    generator = numpy_generator(_SEED, f"score/bootstrap/{purpose}")
-    counts = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.concatenate([np.ones((1, count)), counts]) / count
+    weights_RU = numpy_generator(_SEED, f"score/bootstrap/{purpose}").standard_exponential((resamples + 1, count))
+    weights_RU[0] = 1
+    return weights_RU / weights_RU.sum(axis=1, keepdims=True)
 
 
 def draw_clustered_weights(clusters_P: Sequence[int], num_clusters: int, resamples: int) -> np.ndarray:
-    """Return (R + 1, P) weights of prompts when clean prompts are resampled with all that was made of them.
+    """Return (R + 1, P) weights of prompts when clean prompts are drawn with all that was made of them.
 
     A clean prompt and its perturbed versions share wording and initial noise, so they are no
-    independent draws: clean prompts are drawn with replacement (the same draws for every group of
-    prompts, which pairs clean with perturbed ones), then the prompts within each (two-stage
-    cluster bootstrap: Davison and Hinkley, 1997, section 3.8). Rows sum to 1, or are NaN where no
-    prompt of the group was drawn.
+    independent draws. The weights of the clean prompts are the same for every group of prompts,
+    which pairs clean with perturbed ones; within a clean prompt all weigh the same, for drawing
+    there once more would count the spread twice (Davison and Hinkley, 1997, section 3.8).
 
     Args:
         clusters_P: the clean prompt of each prompt, as a number from 0.
         num_clusters: clean prompts in all.
         resamples: R.
     """
-    members = np.asarray(clusters_P)
-    weights_RP = np.empty((resamples + 1, len(members)))
-    drawn_RC = draw_weights(num_clusters, resamples, "clean prompts") * num_clusters
-    for cluster in np.unique(members):
-        columns = np.flatnonzero(members == cluster)
-        inner = draw_weights(len(columns), resamples, f"clean prompt {cluster}") * len(columns)
-        weights_RP[:, columns] = drawn_RC[:, [cluster]] * inner
-    total_R1 = weights_RP.sum(axis=1, keepdims=True)
-    return np.divide(weights_RP, total_R1, out=np.full_like(weights_RP, np.nan), where=total_R1 > 0)
+    weights_RP = draw_weights(num_clusters, resamples, CLEAN_PROMPTS)[:, list(clusters_P)]
+    return weights_RP / weights_RP.sum(axis=1, keepdims=True)
 
 
 def resample_mean(values_SP: np.ndarray, seed_weights_RS: np.ndarray, prompt_weights_RP: np.ndarray) -> np.ndarray:
-    """Return (R + 1,) means of a table over resampled seeds and prompts; NaN if the table has any."""
-    return ((seed_weights_RS @ values_SP) * prompt_weights_RP).sum(axis=1)
+    """Return (R,) means of a table, one for each row of weights of its seeds and prompts; NaN if it has any.
 
-
-def to_interval(statistics_R: np.ndarray, *, confidence: float) -> Interval:
-    """Return a statistic with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
-
-    Resamples in which the statistic is undefined (NaN) are left out; if they are so many that
-    they could hold a whole tail, the interval is null, and the value stands alone.
-
-    Args:
-        statistics_R: (R + 1,) the statistic, then its resamples.
-        confidence: coverage aimed at, such as 0.95.
+    Seeds and prompts are crossed, and so are their weights (the product-reweighted bootstrap:
+    Owen and Eckles, *Bootstrapping data arrays of arbitrary order*, 2012).
     """
-    value, resampled = float(statistics_R[0]), statistics_R[1:]
-    if not np.isfinite(value):
-        return dict(UNDEFINED)
-    defined = resampled[np.isfinite(resampled)]
-    tail = (1 - confidence) / 2
-    if len(defined) < (1 - tail) * len(resampled):
-        return {"value": value, "low": None, "high": None}
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return {"value": value, "low": float(low), "high": float(high)}
+    return ((seed_weights_RS @ values_SP) * prompt_weights_RP).sum(axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distances:
-    """Resampled mean distances of one variant, paired with those of every other variant; each (R + 1,)."""
+    """Resampled mean distances of one variant, paired with those of every other variant; each (R,)."""
 
     clean: np.ndarray
     perturbed: np.ndarray
@@ -105,7 +81,7 @@ class Distances:
 
 def improvement_plain(base_R: np.ndarray, variant_R: np.ndarray) -> np.ndarray:
     """Return (W_base − W_variant) / W_base; NaN where the baseline's distance is zero."""
-    return np.divide(base_R - variant_R, base_R, out=np.full_like(base_R, np.nan), where=base_R > 0)
+    return divide(base_R - variant_R, base_R)
 
 
 def improvement_excess(base: Distances, variant: Distances) -> np.ndarray:
@@ -114,6 +90,9 @@ def improvement_excess(base: Distances, variant: Distances) -> np.ndarray:
     It is the share of the errors' damage that the variant undoes; above 1 the variant is even
     closer on perturbed prompts than on clean ones.
     """
-    damage = base.damage
-    share = np.divide(variant.damage, damage, out=np.full_like(damage, np.nan), where=damage > 0)
-    return 1 - share
+    return 1 - divide(variant.damage, base.damage)
+
+
+def divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole; NaN where the whole is not above zero, so that it has no shares."""
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)

@@ -24,7 +24,7 @@ def score_robustness(
         scores: Parquet file with the columns of `score_schema`.
         code_version: part of the cache key.
     """
-    from aelif.artifacts import prompt_schema, read_embeddings, read_table, score_schema, write_table
+    from aelif.artifacts import read_embeddings, read_prompts, score_schema, write_table
     from aelif.config import Trial
     from aelif.progress import step_work
     from aelif.score.trial import score_trial
@@ -33,7 +33,7 @@ def score_robustness(
         rows = score_trial(
             read_embeddings(reference.path),
             read_embeddings(generated.path),
-            read_table(prompts.path, prompt_schema()),
+            read_prompts(prompts.path),
             Trial.parse(trial),
         )
         write_table(scores.path, rows, score_schema())
@@ -43,32 +43,48 @@ def score_robustness(
 def compare_variants(
     scores: dsl.Input[list[dsl.Dataset]],
     embeddings: dsl.Input[list[dsl.Dataset]],
+    worst: dsl.Input[list[dsl.Dataset]],
     reference: dsl.Input[dsl.Dataset],
+    prompts: dsl.Input[dsl.Dataset],
     score: dict,
     table: dsl.Output[dsl.Dataset],
+    worst_table: dsl.Output[dsl.Dataset],
     summary: dsl.Output[dsl.Dataset],
     code_version: str,
 ) -> None:
-    """Write the scores of all trials as one table, and the summary with intervals and floors.
+    """Write the scores and the worst cases of all trials as one table each, and the summary with intervals and floors.
 
     Args:
         scores: what `score_robustness` wrote, one per trial.
         embeddings: embeddings of the trials' images, in the same order.
+        worst: what `search_worst_case` wrote, one per trial.
         reference: embeddings of the training images.
+        prompts: `prompts.parquet`.
         score: section `ScoreConfig`.
         table: Parquet file, `scores.parquet`.
+        worst_table: Parquet file, `worst.parquet`.
         summary: JSON file, the numbers of `summary.json`.
         code_version: part of the cache key.
     """
-    from aelif.artifacts import read_embeddings, read_table, score_schema, write_json, write_table
+    from aelif.artifacts import (
+        prompt_schema,
+        read_embeddings,
+        read_table,
+        score_schema,
+        worst_schema,
+        write_json,
+        write_table,
+    )
     from aelif.config import ScoreConfig, from_dict
     from aelif.progress import step_work
     from aelif.score.summary import compare_trials
 
     with step_work("compare"):
         tables = [read_table(part.path, score_schema()) for part in scores]
-        generated = [read_embeddings(part.path) for part in embeddings]
-        photos = read_embeddings(reference.path)
-        numbers = compare_trials(tables, generated, photos, config=from_dict(ScoreConfig, score))
+        attacks = [read_table(part.path, worst_schema()) for part in worst]
+        generated, photos = [read_embeddings(part.path) for part in embeddings], read_embeddings(reference.path)
+        asked, config = read_table(prompts.path, prompt_schema()), from_dict(ScoreConfig, score)
+        numbers = compare_trials(tables, generated, attacks, photos, asked, config=config)
         write_table(table.path, [row for rows in tables for row in rows], score_schema())
+        write_table(worst_table.path, [row for rows in attacks for row in rows], worst_schema())
         write_json(summary.path, numbers)

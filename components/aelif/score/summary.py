@@ -1,9 +1,9 @@
-"""The public summary of a run: every variant with intervals, noise floors, improvements.
+"""The public summary of a run: every variant with intervals, noise floors, improvements, curves, tests.
 
 The distance of a prompt is W1 between its images and the training images; the distance of a set of
 prompts (clean, perturbed, one family) is the mean over training seeds of the mean over its prompts.
 
-Legend: R resamples (and the statistic itself), S seeds, P prompts, V variants, K pairs of seeds, N training images.
+Legend: S seeds, P prompts, K pairs of seeds, N training images.
 """
 
 from __future__ import annotations
@@ -16,32 +16,41 @@ from typing import Any
 import numpy as np
 
 from aelif.artifacts import Embeddings
-from aelif.config import ScoreConfig, Variant
-from aelif.score.bootstrap import (
-    UNDEFINED,
-    Distances,
-    Interval,
-    draw_clustered_weights,
-    draw_weights,
-    improvement_excess,
-    improvement_plain,
-    resample_mean,
-    to_interval,
+from aelif.config import BASELINE, ScoreConfig, Variant
+from aelif.score.comparison import (
+    Comparison,
+    describe_families,
+    describe_means,
+    describe_prompts,
+    describe_sets,
+    permutation_tests,
 )
-from aelif.score.grid import ScoreGrid, read_grid
+from aelif.score.copies import near_copy_cosine
+from aelif.score.cross_checks import KERNELS, SETS, cross_check
+from aelif.score.curves import severity_curve, stress_curves
+from aelif.score.draws import make_draws
+from aelif.score.grid import read_grid
+from aelif.score.intervals import METHOD, UNDEFINED, Interval, to_interval
+from aelif.score.notes import write_notes
+from aelif.score.split import Scale, read_scale, split_damage
 from aelif.score.trial import images_by_prompt
 from aelif.score.wasserstein import leave_one_out_distances, wasserstein
+from aelif.score.worst import describe_worst
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the summary's layout."""
 
-BASELINE = "baseline"
+Rows = Sequence[Mapping[str, Any]]
+
+NO_CROSS_CHECK = {name: dict.fromkeys(("w1", *KERNELS, "frechet"), UNDEFINED) for name in SETS}
 
 
 def compare_trials(
-    tables: Sequence[Sequence[Mapping[str, Any]]],
+    tables: Sequence[Rows],
     generated: Sequence[Embeddings],
+    worst: Sequence[Rows],
     reference: Embeddings,
+    prompts: Rows,
     *,
     config: ScoreConfig,
 ) -> dict[str, Any]:
@@ -50,7 +59,9 @@ def compare_trials(
     Args:
         tables: rows of `scores.parquet`, one list per trial.
         generated: embeddings of the trials' images, in the same order.
+        worst: rows of `worst.parquet`, one list per trial; empty lists if there was no attack.
         reference: embeddings of the training images.
+        prompts: all rows of `prompts.parquet`, the skipped ones as well.
         config: resampling.
 
     Raises:
@@ -59,24 +70,26 @@ def compare_trials(
     if len(tables) != len(generated):
         raise ValueError(f"scores = {len(tables)} trials, embeddings = {len(generated)}: give both for every trial")
     photos_ND = reference.images
-    baseline = []
+    images: dict[tuple[str, int], dict[int, np.ndarray]] = {}
     for rows, embeddings in zip(tables, generated, strict=True):
-        images = images_by_prompt(embeddings)
+        own = images_by_prompt(embeddings)
         first = next(row for row in rows if row["metric"] == "w1")
-        assert math.isclose(first["value"], wasserstein(images[first["prompt_id"]], photos_ND)), (
+        assert math.isclose(first["value"], wasserstein(own[first["prompt_id"]], photos_ND), abs_tol=1e-9), (
             "scores of other images"
         )
-        if first["variant"] == BASELINE:
-            baseline.append(images)
+        images[first["variant"], first["seed"]] = own
+    clean_ids = sorted({row["prompt_id"] for row in tables[0] if row["prompt_set"] == "clean"})
+    baseline = [images[key] for key in sorted(images) if key[0] == BASELINE]
     return summarize(
         [row for rows in tables for row in rows],
         reference_distances_N=leave_one_out_distances(photos_ND) if len(photos_ND) > 1 else np.empty(0),
-        seed_distances_KP=distances_between_seeds(
-            baseline,
-            sorted({row["prompt_id"] for rows in tables for row in rows if row["prompt_set"] == "clean"}),
-        ),
+        seed_distances_KP=distances_between_seeds(baseline, clean_ids),
         num_reference=len(photos_ND),
         config=config,
+        prompts=prompts,
+        worst=[row for rows in worst for row in rows],
+        images=images,
+        photos_ND=photos_ND,
     )
 
 
@@ -84,7 +97,7 @@ def distances_between_seeds(trials: Sequence[Mapping[int, np.ndarray]], prompt_i
     """Return (K, P) distances W1 between the images of one prompt made by two training seeds, for each pair of seeds.
 
     Args:
-        trials: per seed, prompt_id → (n, D) embeddings.
+        trials: per seed, in ascending order, prompt_id → (n, D) embeddings.
         prompt_ids: the P prompts.
     """
     pairs = list(combinations(trials, 2))
@@ -93,17 +106,21 @@ def distances_between_seeds(trials: Sequence[Mapping[int, np.ndarray]], prompt_i
 
 
 def summarize(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Rows,
     *,
     reference_distances_N: np.ndarray,
     seed_distances_KP: np.ndarray,
     num_reference: int,
     config: ScoreConfig,
+    prompts: Rows = (),
+    worst: Rows = (),
+    images: Mapping[tuple[str, int], Mapping[int, np.ndarray]] | None = None,
+    photos_ND: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return `summary.json` without verdict, timings, versions and digests.
 
-    Training seeds and clean prompts, each with its perturbed versions, are resampled with
-    replacement, with the same draws for every variant and for clean and perturbed prompts.
+    Training seeds and clean prompts, each with its perturbed versions, are resampled, with the same
+    draws for every variant and for clean and perturbed prompts.
 
     Args:
         rows: rows of `scores.parquet` of all trials.
@@ -111,27 +128,62 @@ def summarize(
         seed_distances_KP: `distances_between_seeds` of the baseline's clean images; may be empty.
         num_reference: number of training images.
         config: resampling.
+        prompts: rows of `prompts.parquet`, for realised severities and what was skipped.
+        worst: rows of `worst.parquet` of all trials.
+        images: (variant, seed) → prompt_id → embeddings, for the cross-checks; None: they are left undefined.
+        photos_ND: embeddings of the training images, given with `images`.
 
     Raises:
         ValueError: if a variant lacks the score of a prompt and seed, or there is no baseline.
     """
-    grid = read_grid(rows)
+    grid = read_grid(rows, prompts)
     names = variant_names(grid.variants)
     if BASELINE not in names.values():
         raise ValueError(f"variants = {', '.join(grid.variants)}: the baseline is missing, so nothing can be compared")
     comparison = Comparison(grid, config)
+    scale, tests = read_scale(comparison), permutation_tests(comparison)
+    entries = {}
+    for variant in grid.variants:
+        entry = _describe(comparison, variant, scale=scale, worst=worst)
+        checks: Mapping[str, Any] = NO_CROSS_CHECK
+        if images is not None and photos_ND is not None:
+            checks = cross_check(comparison, [images[variant, seed] for seed in grid.seeds], photos_ND)
+        entries[names[variant]] = {**entry, "cross_checks": checks, "test": tests.get(variant)}
+    threshold = near_copy_cosine(photos_ND) if photos_ND is not None else math.nan
+    skipped = [row for row in prompts if row["prompt_set"] == "skipped"]
     summary = {
         "schema": SCHEMA,
-        "variants": {names[variant]: comparison.describe(variant) for variant in grid.variants},
-        "noise_floor": comparison.mean_of(reference_distances_N[:, None], "reference", "whole"),
-        "seed_floor": comparison.mean_of(seed_distances_KP, "seed pairs", "clean"),
+        "variants": entries,
+        "noise_floor": _noise_floor(reference_distances_N, config),
+        "seed_floor": _seed_floor(comparison, seed_distances_KP),
         "seeds": list(grid.seeds),
         "num_resamples": config.resamples,
         "confidence": config.confidence,
         "num_images_per_prompt": grid.num_images,
         "num_reference": num_reference,
+        "skipped": [{name: row[name] for name in ("family", "severity", "prompt", "reason")} for row in skipped],
+        "near_copy_cosine": None if math.isnan(threshold) else threshold,
+        "interval_method": METHOD,
     }
-    return {**summary, "notes": _notes(summary)}
+    return {**summary, "notes": write_notes(summary, grid, scale)}
+
+
+def _describe(comparison: Comparison, variant: str, *, scale: Scale | None, worst: Rows) -> dict[str, Any]:
+    """Return one variant's entry, but for what compares all variants or needs their images."""
+    sets = comparison.grid.sets
+    leakage = comparison.interval(comparison.mean(variant, sets["class"], "clip_i")) if "class" in sets else UNDEFINED
+    return {
+        "variant": variant,
+        **describe_means(comparison, variant),
+        "sets": describe_sets(comparison, variant),
+        "leakage": leakage,
+        "families": describe_families(comparison, variant),
+        "curve": severity_curve(comparison, variant),
+        "stress": stress_curves(comparison, variant),
+        "split": split_damage(comparison, variant, scale) if scale else None,
+        "worst_case": describe_worst(comparison, variant, worst),
+        "prompts": describe_prompts(comparison, variant),
+    }
 
 
 def variant_names(variants: Sequence[str]) -> dict[str, str]:
@@ -143,88 +195,17 @@ def variant_names(variants: Sequence[str]) -> dict[str, str]:
     }
 
 
-class Comparison:
-    """The resampled means of a grid of scores; every variant sees the same draws."""
-
-    def __init__(self, grid: ScoreGrid, config: ScoreConfig) -> None:
-        self._grid, self._config = grid, config
-        self._base = self._distances(BASELINE)
-
-    def describe(self, variant: str) -> dict[str, Any]:
-        """Return one variant's entry; improvements only where it is not the baseline."""
-        own, is_base = self._distances(variant), variant == BASELINE
-        entry: dict[str, Any] = {"clean": self._interval(own.clean), "perturbed": self._interval(own.perturbed)}
-        if not is_base:
-            entry["improvement_plain"] = self._interval(improvement_plain(self._base.perturbed, own.perturbed))
-            entry["improvement_excess"] = self._interval(improvement_excess(self._base, own))
-        entry["excess_damage"] = self._interval(own.damage)
-        for metric in ("w2", "clip_t", "clip_i", "diversity"):
-            entry[metric] = self._interval(self._mean(variant, "clean", metric))
-        families = [family for family in self._grid.groups if family not in ("clean", "perturbed")]
-        entry["families"] = {family: self._against_base(variant, family) for family in families}
-        entry["prompts"] = [
-            {
-                **{name: prompt[name] for name in ("prompt_id", "prompt", "prompt_set", "family", "severity")},
-                **self._against_base(variant, column),
-            }
-            for column, prompt in enumerate(self._grid.prompts)
-        ]
-        return entry
-
-    def mean_of(self, values_KP: np.ndarray, rows: str, columns: str) -> Interval:
-        """Return the mean of a table with the interval from resampling its rows and columns; null if it is empty."""
-        if not values_KP.size:
-            return dict(UNDEFINED)
-        num_rows, num_columns = values_KP.shape
-        return self._interval(resample_mean(values_KP, self._draw(num_rows, rows), self._draw(num_columns, columns)))
-
-    def _against_base(self, variant: str, prompts: str | int) -> dict[str, Interval]:
-        """Return the distance on a group of prompts or on one prompt, and the improvement on the baseline's."""
-        own_R = self._mean(variant, prompts)
-        figures = {"distance": self._interval(own_R)}
-        if variant != BASELINE:
-            figures["improvement_plain"] = self._interval(improvement_plain(self._mean(BASELINE, prompts), own_R))
-        return figures
-
-    def _distances(self, variant: str) -> Distances:
-        return Distances(clean=self._mean(variant, "clean"), perturbed=self._mean(variant, "perturbed"))
-
-    def _mean(self, variant: str, prompts: str | int, metric: str = "w1") -> np.ndarray:
-        """Return the resampled mean over a group of prompts, or over the seeds alone for one prompt's column."""
-        columns = [prompts] if isinstance(prompts, int) else self._grid.groups[prompts]
-        values_SP = self._grid.values[metric][self._grid.variants.index(variant)][:, columns]
-        clusters, resamples = self._grid.clusters, self._config.resamples
-        if isinstance(prompts, int):
-            weights_RP = np.ones((resamples + 1, 1))
-        else:
-            weights_RP = draw_clustered_weights([clusters[c] for c in columns], max(clusters) + 1, resamples)
-        return resample_mean(values_SP, self._draw(len(values_SP), "seeds"), weights_RP)
-
-    def _draw(self, count: int, purpose: str) -> np.ndarray:
-        return draw_weights(count, self._config.resamples, purpose)
-
-    def _interval(self, statistics_R: np.ndarray) -> Interval:
-        return to_interval(statistics_R, confidence=self._config.confidence)
+def _noise_floor(distances_N: np.ndarray, config: ScoreConfig) -> Interval:
+    """Return the mean distance of a photo from the others, with the interval from resampling the photos."""
+    if not distances_N.size:
+        return dict(UNDEFINED)
+    draws = make_draws(1, range(len(distances_N)), 0, config.resamples)
+    mean_L = draws.means(distances_N[None, None], range(len(distances_N)))[0]
+    return to_interval(mean_L, blocks=draws.blocks, confidence=config.confidence)
 
 
-def _notes(summary: Mapping[str, Any]) -> list[str]:
-    """Return sentences on what the numbers cannot say."""
-    base, notes = summary["variants"][BASELINE], []
-    if len(summary["seeds"]) == 1:
-        notes.append("There is one training seed: the intervals hold for it alone, and seed_floor is undefined.")
-    if summary["num_reference"] == 1:
-        notes.append("There is one training image, so noise_floor is undefined.")
-    if summary["num_images_per_prompt"] == 1:
-        notes.append("There is one image per prompt, so diversity is undefined.")
-    damage = base["excess_damage"]
-    if damage["value"] <= 0:
-        notes.append(
-            "improvement_excess is undefined: errors in the prompt do the baseline no damage (distance "
-            f"{base['perturbed']['value']:.3f} on perturbed prompts, {base['clean']['value']:.3f} on clean ones)."
-        )
-    elif damage["low"] <= 0:
-        notes.append(
-            f"improvement_excess is unreliable: the baseline's damage, {damage['value']:.3f} "
-            f"({damage['low']:.3f} to {damage['high']:.3f}), is not clearly above zero."
-        )
-    return notes
+def _seed_floor(comparison: Comparison, distances_KP: np.ndarray) -> Interval:
+    """Return the mean distance between the baseline's clean images of two seeds."""
+    if not distances_KP.size:
+        return dict(UNDEFINED)
+    return comparison.interval(comparison.draws.pair_means(distances_KP, comparison.grid.sets["clean"]))

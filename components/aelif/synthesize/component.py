@@ -11,17 +11,31 @@ def synthesize_images(
     model: dsl.Input[dsl.Model],
     prompts: dsl.Input[dsl.Dataset],
     trial: str,
+    settings: dict,
     synthesis: dict,
     shard: int,
     num_shards: int,
     images: dsl.Output[dsl.Dataset],
     code_version: str,
 ) -> None:
-    """Generate images of one shard of the prompts with one trained model."""
+    """Generate one shard of the images of all prompts with one trained model.
+
+    Args:
+        base: diffusers folder.
+        model: what training wrote.
+        prompts: prompt table.
+        trial: variant and seed, as `Trial` writes them.
+        settings: section `PromptConfig`.
+        synthesis: section `SynthesisConfig`.
+        shard: which part.
+        num_shards: parts in all.
+        images: image folder.
+        code_version: part of the cache key.
+    """
     from pathlib import Path
 
-    from aelif.artifacts import prompt_schema, read_table
-    from aelif.config import SynthesisConfig, from_dict
+    from aelif.artifacts import read_prompts
+    from aelif.config import PromptConfig, SynthesisConfig, from_dict
     from aelif.models.adapter import import_family
     from aelif.progress import step_work
     from aelif.synthesize.sampler import generate_images
@@ -29,9 +43,9 @@ def synthesize_images(
     import_family(Path(base.path))
     with step_work("synthesize", f"{trial}/shard={shard}" if num_shards > 1 else trial) as progress:
         generate_images(
-            base=Path(base.path), model=Path(model.path), prompts=read_table(prompts.path, prompt_schema()),
+            base=Path(base.path), model=Path(model.path), prompts=read_prompts(prompts.path),
             output=Path(images.path), config=from_dict(SynthesisConfig, synthesis),
-            shard=shard, num_shards=num_shards, progress=progress,
+            stress=from_dict(PromptConfig, settings).stress, shard=shard, num_shards=num_shards, progress=progress,
         )  # fmt: skip
 
 

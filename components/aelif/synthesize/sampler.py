@@ -1,27 +1,36 @@
 """Images of prompts, from latents that depend on (seed, clean prompt, image) alone.
 
-A batch never mixes prompts: what is computed beside an image cannot change its last bits, so
-that any sharding gives the same files. Shape legend as in `aelif.models.adapter`.
+All images of a run form one sequence, cut into batches that mix prompts. What is computed beside an
+image can change its last bits, so shards take whole batches: any sharding gives the same files.
+Shape legend as in `aelif.models.adapter`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from aelif.artifacts import ImageRecord, new_folder, read_json, write_image_records
-from aelif.config import SynthesisConfig
+from aelif.augment.stress import stress_condition
+from aelif.config import StressConfig, SynthesisConfig
 from aelif.models.adapter import ModelAdapter, open_model
-from aelif.models.condition import TextCondition
+from aelif.models.condition import TextCondition, concatenate
 from aelif.models.sampling import sample
 from aelif.progress import StepProgress
 from aelif.randomness import torch_generator
+from aelif.synthesize.batches import PlannedImage, batches_of_shard
 
-_ENCODE_BATCH = 64
+_WRITERS = 2
+"""Threads that compress images while the next batch is computed."""
+_COMPRESS_LEVEL = 1
+"""Of PNG: a fifth of the usual level's time for a few per cent more bytes."""
 
 
 def generate_images(
@@ -31,68 +40,113 @@ def generate_images(
     prompts: Sequence[Mapping[str, Any]],
     output: Path,
     config: SynthesisConfig,
+    stress: StressConfig,
     shard: int,
     num_shards: int,
     progress: StepProgress,
 ) -> list[ImageRecord]:
-    """Generate `images_per_prompt` images of every prompt of one shard and write an image folder.
+    """Generate one shard's share of `images_per_prompt` images of every prompt and write an image folder.
 
     Args:
         base: diffusers folder of the base model.
         model: folder that training wrote; None: the base model itself.
-        prompts: rows with ``prompt_id``, ``clean_id`` and ``prompt`` (`aelif.artifacts.prompt_schema`).
+        prompts: rows of `aelif.artifacts.read_prompts`; those of the set ``stress`` are augmented behind
+            the text encoders.
         output: the image folder to write: PNG files and `metadata.jsonl`.
         config: steps, guidance, seed, images per prompt; at most `batch_size` images at once.
-        shard: which part of the prompts, `prompt_id` modulo `num_shards`.
+        stress: settings of the stress rows' augmentations.
+        shard: which part of the batches, their number modulo `num_shards`.
         num_shards: parts in all.
         progress: told the images.
 
     Raises:
-        ValueError: if the shard does not exist or has no prompt.
+        ValueError: if there are no prompts, the shard does not exist or has no batch, or stress is to mask
+            attention and the denoiser reads no mask.
     """
-    if not 0 <= shard < num_shards:
-        raise ValueError(f"shard = {shard}: give one from 0 to {num_shards - 1}")
-    rows = sorted((row for row in prompts if row["prompt_id"] % num_shards == shard), key=lambda row: row["prompt_id"])
-    if not rows:
-        raise ValueError(
-            f"shard = {shard} of {num_shards}: none of {len(prompts)} prompts falls on it; use fewer shards"
-        )
+    batches = batches_of_shard(prompts, config, shard=shard, num_shards=num_shards)
     adapter = open_generator(base, model)
+    _check_stress(adapter, prompts, stress)
     image_size = int(read_json(model / "aelif.json")["image_size"]) if model else adapter.image_size
-    conditions = encode_prompts(adapter, [row["prompt"] for row in rows])
-    records: list[ImageRecord] = []
     with new_folder(output) as folder:
-        for row in rows:
-            condition = conditions[row["prompt"]]
-            records += _generate_prompt(adapter, row, condition, folder, config=config, image_size=image_size)
-            progress.advance(len(records), len(rows) * config.images_per_prompt, "images")
-        write_image_records(folder, records)
-    return records
+        return write_images(adapter, batches, folder, config=config, stress=stress, image_size=image_size,
+                            progress=progress)  # fmt: skip
 
 
-def _generate_prompt(
+def write_images(
     adapter: ModelAdapter,
-    row: Mapping[str, Any],
-    condition: TextCondition,
+    batches: Sequence[Sequence[PlannedImage]],
     folder: Path,
     *,
     config: SynthesisConfig,
+    stress: StressConfig,
     image_size: int,
+    progress: StepProgress,
 ) -> list[ImageRecord]:
-    """Write the images of one prompt into `folder`, in batches of their own, and return their records.
+    """Generate the planned images with an opened model, batch by batch, and write them and `metadata.jsonl`.
+
+    Files are written while the next batch is computed.
+    """
+    conditions = encode_prompts(adapter, [image.row["prompt"] for batch in batches for image in batch])
+    records: list[ImageRecord] = []
+    total = sum(map(len, batches))
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        writing: list[Future[None]] = []
+        for batch in batches:
+            pixels_BHW3 = _paint(adapter, batch, conditions, config=config, stress=stress, image_size=image_size)
+            _wait(writing)  # at most one batch waits in memory
+            paths = [folder / image.file_name for image in batch]
+            writing = [writers.submit(_save, *pair) for pair in zip(paths, pixels_BHW3, strict=True)]
+            records += [image.record() for image in batch]
+            progress.advance(len(records), total, "images")
+        _wait(writing)
+    write_image_records(folder, records)
+    return records
+
+
+def _paint(
+    adapter: ModelAdapter,
+    batch: Sequence[PlannedImage],
+    conditions: Mapping[str, TextCondition],
+    *,
+    config: SynthesisConfig,
+    stress: StressConfig,
+    image_size: int,
+) -> Tensor:
+    """Return the images of one batch, (B, H, W, 3) uint8.
 
     A perturbed prompt starts from the noise of its clean prompt: what differs is the error's doing.
     """
-    records, prompt_id, origin = [], row["prompt_id"], row.get("clean_id", row["prompt_id"])
-    for first in range(0, config.images_per_prompt, config.batch_size):
-        indices = range(first, min(first + config.batch_size, config.images_per_prompt))
-        generators = [torch_generator(config.seed, "synthesize/latents", origin, index) for index in indices]
-        pixels = sample(adapter, condition, generators, config=config, image_size=image_size)
-        for index, image in zip(indices, pixels, strict=True):
-            name = f"{prompt_id:05d}-{index:04d}.png"
-            Image.fromarray(image.numpy()).save(folder / name)
-            records.append(ImageRecord(file_name=name, text=row["prompt"], prompt_id=prompt_id, image_index=index))
-    return records
+    parts = []
+    for _, group in groupby(batch, key=lambda image: image.row["prompt_id"]):
+        images = list(group)
+        row, indices = images[0].row, [image.index for image in images]
+        condition = conditions[row["prompt"]]
+        if row["prompt_set"] == "stress":
+            part = stress_condition(condition, row=row, image_indices=indices, config=stress, seed=config.seed)
+        else:
+            part = condition.repeat(len(images))
+        parts.append(part)
+    generators = [torch_generator(config.seed, "synthesize/latents", image.row["clean_id"], image.index)
+                  for image in batch]  # fmt: skip
+    return sample(adapter, concatenate(parts), generators, config=config, image_size=image_size)
+
+
+def _save(path: Path, pixels_HW3: Tensor) -> None:
+    Image.fromarray(pixels_HW3.numpy()).save(path, compress_level=_COMPRESS_LEVEL)
+
+
+def _wait(writing: Sequence[Future[None]]) -> None:
+    """Wait until all files are written; raises what went wrong."""
+    for file in writing:
+        file.result()
+
+
+def _check_stress(adapter: ModelAdapter, prompts: Sequence[Mapping[str, Any]], stress: StressConfig) -> None:
+    """Refuse what the denoiser would not heed."""
+    stressed = any(row["prompt_set"] == "stress" for row in prompts)
+    if stressed and stress.settings.mask_attention and not adapter.masks_attention:
+        raise ValueError(f"stress.settings.mask_attention = True: the denoiser of {adapter.family} reads no "
+                         "attention mask; turn it off")  # fmt: skip
 
 
 def open_generator(base: Path, model: Path | None) -> ModelAdapter:
@@ -118,7 +172,10 @@ def open_base(base: Path, *, max_sequence_length: int) -> ModelAdapter:
 
 
 def encode_prompts(adapter: ModelAdapter, prompts: Sequence[str]) -> dict[str, TextCondition]:
-    """Return the one-row condition of every distinct prompt; the text encoders are freed afterwards."""
+    """Return the one-row condition of every distinct prompt; the text encoders are freed afterwards.
+
+    Prompts are encoded one by one: beside others their last bits might differ.
+    """
     conditions = {prompt: adapter.encode_text([prompt]) for prompt in dict.fromkeys(prompts)}
     adapter.null_condition(1)  # kept for guidance
     adapter.release("text")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from aelif.config import AugmentationConfig, Variant
+from aelif.config import AugmentationConfig, Variant, expand_families
 from aelif.config.data import holds_words
 from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition, concatenate
@@ -121,8 +121,9 @@ def misspell(prompt: str, config: AugmentationConfig, *, seed: int) -> list[str]
     Raises:
         ValueError: if no family can change the prompt.
     """
-    draws = math.ceil(config.string_draws / len(config.string_families))
-    rows = preview(prompt, families=config.string_families, severity=config.string_severity, draws=draws, seed=seed)
+    draws = math.ceil(config.string_draws / len(expand_families(config.string_families)))
+    planned = preview(prompt, families=config.string_families, severity=config.string_severity, draws=draws, seed=seed)
+    rows = [row for row in planned if row["prompt"] != prompt]
     if not rows:
         raise ValueError(f"string_families = {', '.join(config.string_families)!r}: none of them can change "
                          f"{prompt!r}; add another")  # fmt: skip

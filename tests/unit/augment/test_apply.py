@@ -168,6 +168,27 @@ def test_noise_follows_the_settings():
     assert torch.allclose(result.prompt_embeds, torch.tensor(1.5))
 
 
+@pytest.mark.parametrize(
+    ("option", "fields"),
+    [
+        ("eligible=content+eos", {"eligible": "content+eos"}), ("same_draw=true", {"same_draw": True}),
+        ("segments=apart", {"segments": "apart"}), ("pooled=true", {"pooled": True}),
+        ("noise_mean=0@noise_std=0.25", {"noise_mean": 0.0, "noise_std": 0.25}),
+    ],
+)  # fmt: skip
+def test_an_option_of_a_term_is_the_setting_for_it_alone(option, fields):
+    condition = make_condition(range(6))
+    own, whole = apply(condition, f"aelif_noise_conv:0.4@{option}"), apply(condition, "aelif_noise_conv:0.4", **fields)
+    assert same(own, whole)
+    plain = apply(condition, "aelif_noise_conv:0.4")
+    assert not same(own, plain)
+    noise, expected = (
+        apply(condition, f"{term}+cep:1").prompt_embeds - before.prompt_embeds
+        for term, before in [(f"aelif_noise_conv:0.4@{option}", own), ("aelif_noise_conv:0.4", plain)]
+    )
+    torch.testing.assert_close(noise, expected, atol=1e-5, rtol=0)  # the other term keeps the run's settings
+
+
 @ON_EMBEDDINGS
 def test_pooled_is_untouched_unless_asked_for(name):
     condition = make_condition()

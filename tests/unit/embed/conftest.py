@@ -19,6 +19,22 @@ PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 @pytest.fixture(scope="session")
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random tiny ViT as timm saves one, with a classifier that self-similarity must do without."""
+    import timm
+    from timm.models import save_for_hf
+
+    folder = tmp_path_factory.mktemp("dino")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = timm.create_model(
+            "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=5
+        )
+    save_for_hf(model, str(folder), safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random open_clip model in the layout of `builtin:miniature-clip`."""
     folder = tmp_path_factory.mktemp("scorer")

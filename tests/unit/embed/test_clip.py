@@ -86,6 +86,7 @@ def test_cache_tells_models_apart(scorer_folder: Path, scorer: Scorer, tmp_path:
     mine = scorer.embed_images([picture(0, 32, 32)], cache=tmp_path / "cache")
     other = load_scorer(str(other_folder)).embed_images([picture(0, 32, 32)], cache=tmp_path / "cache")
     assert not np.allclose(mine, other)
+    assert load_scorer(str(other_folder)).digest != scorer.digest == load_scorer(str(scorer_folder)).digest
 
 
 def test_half_precision_weights_load(scorer_folder: Path, scorer: Scorer, tmp_path: Path):

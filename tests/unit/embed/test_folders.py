@@ -10,7 +10,9 @@ from PIL import Image
 
 from aelif.artifacts import ImageRecord, digest_of_folder, read_embeddings, read_image_records, write_image_records
 from aelif.config import ScoreConfig, to_dict
+from aelif.embed.clip import load_scorer
 from aelif.embed.component import embed_images, embed_photos
+from aelif.embed.dino import load_dino
 from aelif.embed.folders import embed_folders
 from aelif.progress import StepProgress
 from aelif.randomness import numpy_generator
@@ -77,3 +79,22 @@ def test_only_the_scored_subject_is_the_reference(scorer_folder: Path, tmp_path:
     assert [record.file_name for record in reference.records] == ["0-0.png", "1-0.png"]
     everyone = embed_folders([folder], ScoreConfig(scorer=str(scorer_folder)), QUIET)
     np.testing.assert_allclose(reference.images, everyone.images[[0, 2]], atol=1e-6)
+
+
+def test_embeddings_say_which_model_made_them(scorer_folder: Path, dino_folder: Path, tmp_path: Path):
+    folder = write_shard(tmp_path / "images", [(0, 0), (1, 0)])
+    plain = embed_folders([folder], ScoreConfig(scorer=str(scorer_folder)), QUIET)
+    assert (plain.scorer, plain.dino, plain.dino_scorer) == (load_scorer(str(scorer_folder)).digest, None, "")
+    config = ScoreConfig(scorer=str(scorer_folder), dino=str(dino_folder), cache=str(tmp_path / "cache"))
+    both, again = (embed_folders([folder], config, QUIET) for _ in range(2))
+    dino = load_dino(str(dino_folder))
+    np.testing.assert_allclose(both.dino, dino.embed_images([folder / "0-0.png", folder / "1-0.png"]), atol=1e-6)
+    np.testing.assert_array_equal(both.dino, again.dino)
+    assert (both.scorer, both.dino_scorer) == (plain.scorer, dino.digest)
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 4, "two models, two images"
+
+
+def test_a_folder_without_images_is_named(scorer_folder: Path, tmp_path: Path):
+    folder = write_shard(tmp_path / "empty", [])
+    with pytest.raises(ValueError, match="empty: no images to embed"):
+        embed_folders([folder], ScoreConfig(scorer=str(scorer_folder)), QUIET)

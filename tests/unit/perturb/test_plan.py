@@ -3,13 +3,23 @@ import itertools
 import pytest
 
 from aelif.artifacts import prompt_schema, read_table, sha256_of, write_table
-from aelif.config import FAMILIES, DataConfig, PromptConfig
-from aelif.perturb import Edit, apply_edits
-from aelif.perturb.plan import plan_prompts, preview, subject_of
+from aelif.config import FAMILIES, HELD_OUT, TUNING, DataConfig, PromptConfig, StressConfig
+from aelif.perturb import Edit, Scope, apply_edits
+from aelif.perturb.contexts import CONTEXTS
+from aelif.perturb.human import has_codespell
+from aelif.perturb.plan import plan_prompts, preview
+
+SUBJECT = {"instance_prompt": "a photo of sks backpack", "class_prompt": "a photo of a backpack"}
+INSTALLED = tuple(family for family in FAMILIES if family != "codespell" or has_codespell())
 
 
-def plan(seed=0, subject="sks backpack", **settings):
-    return plan_prompts(PromptConfig(**settings), subject=subject, identifier="sks", seed=seed)
+def plan(seed=0, data=None, **settings):
+    named = DataConfig(instance_images="photos", **(data or SUBJECT))
+    return plan_prompts(PromptConfig(**{"ask_class": False, **settings}), data=named, seed=seed)
+
+
+def of_set(rows, prompt_set):
+    return [row for row in rows if row["prompt_set"] == prompt_set]
 
 
 def edit_distance(a, b):
@@ -20,22 +30,6 @@ def edit_distance(a, b):
         for j, y in enumerate(b, 1):
             row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y)))
     return row[-1]
-
-
-@pytest.mark.parametrize(
-    ("instance", "class_prompt", "subject"),
-    [
-        ("a photo of sks backpack", "a photo of a backpack", "sks backpack"),
-        ("A photo of a SKS red dog.", "a photo of a red dog", "SKS red dog"),
-        ("sks backpack", "a photo of a backpack", "sks backpack"),
-        ("photo of <s1> <s2> dog", "a photo of a dog", "<s1> <s2> dog"),
-        ("a photo of backpack sks", "a photo of a backpack", "backpack sks"),
-        ("a photo of sks", "a photo of a backpack", "sks"),
-    ],
-)
-def test_subject_of_the_instance_prompt(instance, class_prompt, subject):
-    data = DataConfig(instance_images="photos", instance_prompt=instance, class_prompt=class_prompt)
-    assert subject_of(data) == subject
 
 
 def test_clean_prompts_come_first_then_every_combination_in_order():
@@ -50,21 +44,77 @@ def test_clean_prompts_come_first_then_every_combination_in_order():
 
 
 def test_rows_say_what_was_done():
-    rows = plan(families=FAMILIES, severities=(0.1, 0.4), draws=3)
-    clean = [row for row in rows if row["prompt_set"] == "clean"]
+    rows = plan(families=INSTALLED, severities=(0.1, 0.4), draws=3)
+    clean = of_set(rows, "clean")
     for row in clean:
         assert (row["family"], row["severity"], row["draw"], row["edits"]) == ("clean", 0.0, 0, [])
         assert row["clean_id"] == row["prompt_id"]
         assert row["character_error_rate"] == 0
-    for row in rows[len(clean) :]:
-        assert row["clean_prompt"] == rows[row["clean_id"]]["prompt"]
+    for row in [*of_set(rows, "perturbed"), *of_set(rows, "out_of_distribution")]:
+        assert row["clean_prompt"] == rows[row["clean_id"]]["prompt"] != row["prompt"]
         assert apply_edits(row["clean_prompt"], [Edit(**edit) for edit in row["edits"]]) == row["prompt"]
         distance = edit_distance(row["clean_prompt"], row["prompt"])
         assert row["character_error_rate"] == pytest.approx(distance / len(row["clean_prompt"]))
+        assert (row["prompt_set"] == "out_of_distribution") == (row["family"] == "context")
+        assert row["reason"] == ""
+
+
+def test_groups_stand_for_their_families():
+    assert {row["family"] for row in plan(families=("tuning",))} == {"clean", *TUNING}
+    held_out = {row["family"] for row in plan(families=("held_out", "paper"))}
+    assert held_out == {"clean", *HELD_OUT} - {"codespell"}
+
+
+def test_what_cannot_be_perturbed_says_why():
+    rows = plan(families=("tense", "paper"), severities=(0.1, 0.2), draws=2, templates=("{subject}", "a {subject} sat"))
+    assert [row["prompt_id"] for row in rows] == list(range(len(rows)))
+    skipped = of_set(rows, "skipped")
+    assert rows[-len(skipped) :] == skipped
+    assert [(row["clean_id"], row["family"], row["severity"]) for row in skipped if row["family"] == "tense"] == [
+        (0, "tense", 0.1), (0, "tense", 0.2), (1, "tense", 0.2),
+    ]  # fmt: skip
+    assert skipped[0]["reason"] == "The prompt has no verb to change."
+    assert skipped[0]["prompt"] == "sks backpack"
+    assert skipped[0]["edits"] == []
+    last = plan(families=("paper",), draws=4, templates=("a photo of {subject}",), target=("identifier",), data={
+        "instance_prompt": "a photo of olis backpack", "class_prompt": "a photo of a backpack"})[-1]  # fmt: skip
+    assert (last["prompt_set"], last["draw"]) == ("skipped", 2)
+    assert last["reason"] == "Every version drawn (32) is in the table already. 2 of 4 could be made."
+
+
+def test_contexts_are_dreambooths_in_their_order():
+    rows = of_set(plan(contexts=25, families=("paper", "context"), draws=3), "out_of_distribution")
+    asked, drawn = rows[-25:], rows[:-25]
+    assert [row["prompt"] for row in asked[:20]] == [f"a photo of sks backpack {place}" for place in CONTEXTS[:20]]
+    assert asked[20]["prompt"] == "a photo of red sks backpack"
+    assert [(row["family"], row["severity"], row["draw"], row["clean_id"]) for row in asked] == [
+        ("context", 0.0, number, 0) for number in range(25)
+    ]
+    assert {row["severity"] for row in drawn} == {0.1}
+    assert {row["clean_id"] for row in drawn} == {1, 2}, "the first prompt's 25 are all asked for already"
+    assert [row["prompt"] for row in of_set(plan(contexts=1), "out_of_distribution")] == [asked[0]["prompt"]]
+
+
+def test_the_class_is_asked_for_by_its_own_prompt():
+    row = of_set(plan(ask_class=True), "class")[0]
+    assert row["prompt"] == row["clean_prompt"] == "a photo of a backpack"
+    assert row["prompt_id"] == row["clean_id"] > 2
+    assert (row["family"], row["severity"], row["edits"]) == ("class", 0.0, [])
+
+
+def test_stress_repeats_the_clean_prompts():
+    stress = StressConfig(augmentations=("cep", "aelif_mask"), magnitudes=(0.1, 0.5))
+    rows = of_set(plan(stress=stress, ask_class=True), "stress")
+    assert [(row["clean_id"], row["family"], row["severity"]) for row in rows] == list(
+        itertools.product(range(3), ("cep", "aelif_mask"), (0.1, 0.5))
+    )
+    assert all(row["prompt"] == row["clean_prompt"] for row in rows)
+    assert all(row["character_error_rate"] == 0 for row in rows)
 
 
 def test_no_prompt_occurs_twice_even_where_few_are_possible():
     rows = plan(families=("word_swap", "paper", "word_drop", "spacing"), draws=60, templates=("photo {subject}",))
+    rows = [row for row in rows if row["prompt_set"] != "skipped"]
     prompts = [row["prompt"] for row in rows]
     assert len(set(prompts)) == len(prompts)
     assert [row["prompt"] for row in rows if row["family"] == "word_swap"] in (
@@ -89,15 +139,31 @@ def test_the_seed_decides_and_a_prompt_depends_on_its_own_key_alone():
     assert alone == among
 
 
-def test_the_identifier_is_hit_or_spared_as_configured():
-    settings = {"families": ("keyboard", "word_drop", "casing"), "severities": (0.8,), "draws": 5}
-    assert all("sks" in row["prompt"].split() for row in plan(protect_identifier=True, **settings))
-    assert not all("sks" in row["prompt"].split() for row in plan(**settings))
+@pytest.mark.parametrize(
+    ("settings", "spared"),
+    [
+        ({"protect": ("identifier",)}, {"olis"}),
+        ({"protect": ("class_word",)}, {"stuffed", "animal"}),
+        ({"protect": ("identifier", "class_word")}, {"olis", "stuffed", "animal"}),
+        ({"target": ("class_word",)}, {"a", "photo", "of", "olis"}),
+        ({"target": ("identifier",)}, {"a", "photo", "of", "stuffed", "animal"}),
+    ],
+)
+def test_parts_of_the_subject_are_hit_or_spared_as_configured(settings, spared):
+    data = {"instance_prompt": "a photo of olis stuffed animal", "class_prompt": "a photo of a stuffed animal"}
+    options = {"families": ("keyboard", "swap", "ocr", "casing"), "severities": (0.8,), "draws": 5,
+               "templates": ("a photo of {subject}",)}  # fmt: skip
+    rows = of_set(plan(data=data, **options, **settings), "perturbed")
+    assert rows
+    assert all(spared <= set(row["prompt"].split()) for row in rows)
+    others = {"a", "photo", "of", "olis", "stuffed", "animal"} - spared - {"a"}
+    assert all(any(word not in row["prompt"].split() for row in rows) for word in others)
 
 
 def test_families_that_change_nothing_are_refused():
     with pytest.raises(ValueError, match=r"families = 'keyboard'.*add another"):
-        plan(templates=("{subject}",), subject="рюкзак", families=("keyboard",))
+        plan(templates=("{subject}",), families=("keyboard",), data={
+            "instance_prompt": "фото пкс рюкзак", "class_prompt": "фото рюкзак"})  # fmt: skip
 
 
 def test_broken_unicode_is_refused():
@@ -106,7 +172,9 @@ def test_broken_unicode_is_refused():
 
 
 def test_table_survives_parquet_byte_for_byte(tmp_path):
-    rows = plan(families=FAMILIES, subject="sks e\u0301te\u0301 🎒")
+    data = {"instance_prompt": "a photo of sks e\u0301te\u0301 🎒", "class_prompt": "a photo of e\u0301te\u0301 🎒"}
+    stress = StressConfig(magnitudes=(0.5,))
+    rows = plan(families=INSTALLED, contexts=25, ask_class=True, stress=stress, data=data)
     for name in ("first", "second"):
         write_table(tmp_path / name, rows, prompt_schema())
     assert read_table(tmp_path / "first", prompt_schema()) == rows
@@ -114,17 +182,18 @@ def test_table_survives_parquet_byte_for_byte(tmp_path):
 
 
 def test_thousands_of_prompts_stay_distinct():
-    rows = plan(families=FAMILIES, severities=(0.1, 0.2, 0.4), draws=40)
-    prompts = [row["prompt"] for row in rows]
-    assert len(prompts) == len(set(prompts)) > 2500
+    rows = plan(families=INSTALLED, severities=(0.1, 0.2, 0.4), draws=40)
+    prompts = [row["prompt"] for row in rows if row["prompt_set"] != "skipped"]
+    assert len(prompts) == len(set(prompts)) > 4000
 
 
 def test_preview_draws_like_a_run():
-    rows = preview("a photo of sks backpack", families=["keyboard", "paper"], severity=0.1, draws=2, seed=3)
-    run = plan(seed=3, families=("keyboard", "paper"), draws=2, templates=("a photo of {subject}",))
-    assert [row["prompt"] for row in rows] == [row["prompt"] for row in run[1:]]
-    assert rows[0].keys() == {"family", "prompt", "edits", "character_error_rate"}
-    for row in preview("a photo of SKS dog", families=FAMILIES, severity=0.5, protect=["sks"]):
+    options = {"families": ("keyboard", "paper", "tense"), "draws": 2}
+    rows = preview("a photo of sks backpack", severity=0.1, seed=3, scope=Scope(subject="sks backpack"), **options)
+    assert rows == plan(seed=3, templates=("a photo of {subject}",), **options)
+    assert rows[-1]["reason"] == "The prompt has no verb to change."
+    scope = Scope(protected=frozenset({"sks"}))
+    for row in preview("a photo of SKS dog", families=INSTALLED, severity=0.5, scope=scope):
         assert "SKS" in row["prompt"].split()
 
 
@@ -135,6 +204,9 @@ def test_preview_draws_like_a_run():
         ({"families": ["keybord"]}, "did you mean 'keyboard'"),
         ({"severity": 0.0}, "severity = 0.0"),
         ({"draws": 0}, "draws = 0"),
+        ({"scope": Scope(target=frozenset({"sks"}))}, "target = 'sks': the prompt 'a photo' does not hold it"),
+        ({"scope": Scope(protected=frozenset({"sks"}))}, "protect = 'sks'"),
+        ({"scope": Scope(subject="sks dog")}, "subject = 'sks dog'"),
     ],
 )
 def test_preview_refuses_bad_input(options, message):

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
-from aelif.perturb.spans import choose_pairs, count_hits, find_letter_runs, find_words
+from aelif.perturb.scope import Scope
+from aelif.perturb.spans import choose_pairs, count_hits, find_letter_runs, find_terms, find_words
 
 
-def spell(text, protected=frozenset()):
-    return [[letter.text for letter in run] for run in find_letter_runs(text, protected)]
+def spell(text, *, protected=(), target=()):
+    scope = Scope(protected=frozenset(protected), target=frozenset(target))
+    return [[letter.text for letter in run] for run in find_letter_runs(text, scope)]
 
 
 @pytest.mark.parametrize(
@@ -34,14 +36,15 @@ def test_letters_are_what_a_person_calls_letters(text, runs):
         ("a\u0301sks", {"sks"}, [["a\u0301", "s", "k", "s"]]),
         ("a <s1> b", {"<s1>"}, [["a"], ["b"]]),
         ("a.c abc", {"a.c"}, [["a", "b", "c"]]),  # no pattern
+        ("my stuffed  Animal, animal", {"stuffed animal"}, [list("my"), list("animal")]),
     ],
 )
 def test_only_whole_protected_words_are_left_out(text, protected, runs):
-    assert spell(text, frozenset(protected)) == runs
+    assert spell(text, protected=protected) == runs
 
 
 def test_words_are_cut_at_any_white_space():
-    words = find_words("\ta  sks-dog,\u3000here\n", frozenset({"sks"}))
+    words = find_words("\ta  sks-dog,\u3000here\n", Scope(protected=frozenset({"sks"})))
     assert [(word.start, word.text, is_open) for word, is_open in words] == [
         (1, "a", True),
         (4, "sks-dog,", False),
@@ -51,6 +54,22 @@ def test_words_are_cut_at_any_white_space():
 
 def test_a_space_with_a_mark_is_no_cut():
     assert [word.text for word, _ in find_words("a \u0301b c")] == ["a \u0301b", "c"]
+
+
+def test_targets_alone_are_found_and_protection_comes_first():
+    assert spell("a sks dog, asks", target={"SKS"}) == [list("sks")]
+    assert spell("a sks dog", target={"sks dog"}, protected={"dog"}) == [list("sks")]
+    scope = Scope(target=frozenset({"stuffed animal"}))
+    assert [is_open for _, is_open in find_words("a sks stuffed animal, animal", scope)] == [
+        False, False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_terms_lack_the_punctuation_around_them():
+    terms = find_terms('"A photo," (of) t-shirt ... e\u0301\u0323! "', Scope(protected=frozenset({"of"})))
+    assert [(term.text, is_open) for term, is_open in terms] == [
+        ("A", True), ("photo", True), ("of", False), ("t-shirt", True), ("e\u0301\u0323", True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -63,13 +82,14 @@ def test_a_space_with_a_mark_is_no_cut():
         (20, 0.1, 2, 1),
         (7, 1.0, 1, 7),
         (7, 1.0, 2, 4),
+        (7, 0.0, 1, 0),
     ],
 )
 def test_count_of_hits(total, severity, per_edit, hits):
     assert count_hits(total, severity, items_per_edit=per_edit) == hits
 
 
-@pytest.mark.parametrize("severity", [0.0, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("severity", [-0.1, 1.5, float("nan")])
 def test_severity_outside_its_range_is_refused(severity):
     with pytest.raises(ValueError, match=r"severity = .*share in"):
         count_hits(5, severity)

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from tests.unit.report.example_prompts import make_prompts
+from tests.unit.report.example_summary import make_summary
 
 from aelif.artifacts import (
     ImageRecord,
     new_folder,
     prompt_schema,
     score_schema,
+    worst_schema,
     write_image_records,
     write_json,
     write_table,
 )
-from aelif.config import GateConfig, ScoreConfig
-from aelif.gate.verdict import judge
-from aelif.score.summary import summarize
 
-CLEAN_PROMPTS = ("a photo of sks backpack", "a picture of sks backpack", "an image of sks backpack")
-
-# prompt_id of the clean prompt, family, (start, before, after) …
-ERRORS: tuple[tuple[int, str, tuple[tuple[int, str, str], ...]], ...] = (
-    (0, "paper", ((2, "photo", "poto"),)),
-    (1, "paper", ((2, "picture", "pitcure"), (17, "backpack", "bakpack"))),
-    (0, "keyboard", ((4, "o", "p"), (19, "p", "o"))),
-    (2, "keyboard", ((17, "a", "s"),)),
-    (1, "delete", ((5, "t", ""), (23, "c", ""))),
-    (2, "delete", ((14, "s", ""),)),
-    (0, "swap", ((19, "pa", "ap"),)),
-    (2, "swap", ((3, "im", "mi"),)),
-    (0, "substitute", ((15, "b", "k"), (21, "c", "x"))),
-    (1, "substitute", ((13, "s", "q"),)),
-    (0, "word_drop", ((14, " backpack", ""),)),
-    (1, "word_drop", ((13, "sks ", ""),)),
-    (2, "spacing", ((11, " ", ""), (20, "", " "))),
-)
 _HURT = {"clean": 0.0, "paper": 0.08, "keyboard": 0.13, "delete": 0.1, "swap": 0.07, "substitute": 0.16,
-         "word_drop": 0.3, "spacing": 0.05}  # fmt: skip
-_VARIANTS = {"baseline": (0.853, 1.0), "aelif_mask:0.3": (0.861, 0.55), "aelif_noise_conv:0.3": (0.848, 0.85)}
+         "word_drop": 0.3, "spacing": 0.05, "ocr": 0.11, "context": 0.2, "class": 0.24}  # fmt: skip
+VARIANTS = {"baseline": (0.853, 1.0), "aelif_mask:0.3": (0.861, 0.55), "aelif_noise_conv:0.3": (0.848, 0.85)}
+"""Variant → clean distance, and how much of the damage it takes."""
+
+SWEEP = {"baseline": (0.853, 1.0)} | {
+    f"aelif_mask:{p}": (0.845 + 0.06 * p, 1 - 1.2 * p) for p in (0.1, 0.3, 0.5)
+} | {
+    f"aelif_noise_conv:{p}@noise_std={std}": (0.84 + 0.05 * p * std, 1 - 0.7 * p * std)
+    for p in (0.1, 0.3, 0.5) for std in (0.5, 1)
+}  # fmt: skip
+"""A grid: ten variants, more than there are colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +49,34 @@ class Example:
     settings: dict[str, Any]
     trials: list[str]
     image_folders: list[Path]
+    worst: list[dict[str, Any]]
+    worst_folders: list[Path]
 
 
 def make_example(
-    folder: Path, *, variants: tuple[str, ...] = tuple(_VARIANTS), seeds: tuple[int, ...] = (0, 1)
+    folder: Path, *, variants: dict[str, tuple[float, float]] = VARIANTS, seeds: tuple[int, ...] = (0, 1)
 ) -> Example:
     """Write a run below `folder`."""
     prompts = make_prompts()
+    asked = [row for row in prompts if row["prompt_set"] != "skipped"]
     trials = [f"{variant}/seed={seed}" for seed in seeds for variant in variants]
-    scores = [row for trial in trials for row in _scores(trial, prompts)]
-    summary = make_summary(scores, seeds)
-    verdict = dataclasses.asdict(judge(summary, GateConfig(model_name="example")))
+    scores = [row for trial in trials for row in _scores(trial, asked, variants)]
+    summary = make_summary(scores, prompts, seeds)
+    worst = [row for trial in trials for row in _worst(trial, summary)]
+    verdict = _verdict(summary)
     write_json(folder / "summary.json", summary)
     write_json(folder / "verdict.json", verdict)
     write_table(folder / "scores.parquet", scores, score_schema())
     write_table(folder / "prompts.parquet", prompts, prompt_schema())
+    write_table(folder / "worst.parquet", worst, worst_schema())
     draw_folder(folder / "photos", [(f"photo {index}", 0, index) for index in range(5)], blur=0.0)
-    image_folders = [folder / "images" / str(index) for index in range(len(trials))]
-    for trial, images in zip(trials, image_folders, strict=True):
-        ease = _VARIANTS[trial.partition("/")[0]][1]
-        wanted = [(row["prompt"], row["prompt_id"], index) for row in prompts for index in range(4)]
-        draw_folder(images, wanted, blur=ease)
+    folders = {name: [folder / name / str(index) for index in range(len(trials))] for name in ("images", "worst")}
+    for number, trial in enumerate(trials):
+        ease = variants[trial.rpartition("/")[0]][1]
+        wanted = [(row["prompt"], row["prompt_id"], index) for row in asked for index in range(4)]
+        draw_folder(folders["images"][number], wanted, blur=ease)
+        attacked = [(row["prompt"], row["clean_id"], index) for row in _worst(trial, summary) for index in range(3)]
+        draw_folder(folders["worst"][number], attacked, blur=1.0)
     settings = {
         "data": {"instance_prompt": "a photo of sks backpack", "class_prompt": "a photo of a backpack"},
         "base_model": "builtin:miniature-sdxl", "variants": list(variants), "seeds": [float(seed) for seed in seeds],
@@ -86,51 +84,33 @@ def make_example(
         "command": "aelif run quickstart --seeds 2", "digests": {"photos": "9f" * 32, "base_model": "c4" * 32},
         "versions": {"aelif": "0.1.0", "torch": "2.9.1"},
     }  # fmt: skip
-    return Example(folder=folder, summary=summary, verdict=verdict, scores=scores, prompts=prompts,
-                   settings=settings, trials=trials, image_folders=image_folders)  # fmt: skip
+    return Example(folder=folder, summary=summary, verdict=verdict, scores=scores, prompts=prompts, settings=settings,
+                   trials=trials, image_folders=folders["images"], worst=worst,
+                   worst_folders=folders["worst"])  # fmt: skip
 
 
-def make_prompts() -> list[dict[str, Any]]:
-    rows = [_prompt(index, index, text, "clean", ()) for index, text in enumerate(CLEAN_PROMPTS)]
-    for clean_id, family, edits in ERRORS:
-        rows.append(_prompt(len(rows), clean_id, CLEAN_PROMPTS[clean_id], family, edits))
-    return rows
+def _verdict(summary: dict[str, Any]) -> dict[str, Any]:
+    rivals = {name: entry for name, entry in summary["variants"].items() if name != "baseline"}
+    best = min(rivals, key=lambda name: rivals[name]["perturbed"]["value"], default=None)
+    if best is None:
+        return {"champion": "baseline", "passed": True, "reasons": ["Only the baseline was measured."]}
+    return {"champion": best, "passed": True, "reasons": [f"{best} is better than the baseline on perturbed prompts."]}
 
 
-def _prompt(
-    prompt_id: int, clean_id: int, clean: str, family: str, edits: tuple[tuple[int, str, str], ...]
-) -> dict[str, Any]:
-    text = clean
-    for start, before, after in sorted(edits, reverse=True):
-        assert text[start : start + len(before)] == before, (clean, start, before)
-        text = text[:start] + after + text[start + len(before) :]
-    hurt = sum(max(len(before), len(after)) for _, before, after in edits)
-    return {
-        "prompt_id": prompt_id, "clean_id": clean_id, "prompt": text, "clean_prompt": clean,
-        "prompt_set": "clean" if family == "clean" else "perturbed", "family": family,
-        "severity": 0.0 if family == "clean" else 0.1, "draw": 0,
-        "character_error_rate": min(hurt, 9) / len(clean) if family != "paper" else 0.05 * len(edits),
-        "edits": [{"kind": family, "start": s, "before": b, "after": a} for s, b, a in edits],
-    }  # fmt: skip
-
-
-def _scores(trial: str, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    variant, _, seed = trial.partition("/seed=")
-    clean, ease = _VARIANTS[variant]
+def _scores(
+    trial: str, prompts: Sequence[dict[str, Any]], variants: dict[str, tuple[float, float]]
+) -> list[dict[str, Any]]:
+    variant, _, seed = trial.rpartition("/seed=")
+    clean, ease = variants[variant]
     generator = np.random.default_rng(int(seed) + 7 * len(variant))
     rows = []
     for prompt in prompts:
+        hurt = _HURT.get(prompt["family"], 0.35 * prompt["severity"]) * (1 + 0.15 * min(prompt["clean_id"], 2))
         if variant == "aelif_mask:0.3" and prompt["family"] == "spacing":
-            ease = 2.2  # one error that the champion takes worse
-        w1 = clean + ease * _HURT[prompt["family"]] * (1 + 0.15 * prompt["clean_id"]) + generator.normal(0, 0.018)
-        figures = {
-            "w1": w1,
-            "w2": w1 + 0.06,
-            "sliced_w2": w1 / 2,
-            "clip_t": 1.1 - w1,
-            "clip_i": 1.4 - w1,
-            "diversity": 0.4 + 0.1 * ease,
-        }
+            hurt *= 4  # one error that the champion takes worse
+        w1 = clean + ease * hurt + generator.normal(0, 0.012)
+        figures = {"w1": w1, "w2": w1 + 0.06, "sliced_w2": w1 / 2, "clip_t": 1.1 - w1, "clip_i": 1.4 - w1,
+                   "diversity": 0.4 + 0.1 * ease, "vendi": 0.6 + 0.1 * ease}  # fmt: skip
         rows += [
             {key: prompt[key] for key in ("prompt_id", "clean_id", "prompt_set", "family", "severity", "prompt")}
             | {"variant": variant, "seed": int(seed), "metric": metric, "value": float(value), "num_images": 4}
@@ -139,16 +119,22 @@ def _scores(trial: str, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def make_summary(scores: list[dict[str, Any]], seeds: tuple[int, ...]) -> dict[str, Any]:
-    generator = np.random.default_rng(0)
-    num_pairs = len(seeds) * (len(seeds) - 1) // 2
-    return summarize(
-        scores,
-        reference_distances_N=generator.normal(0.51, 0.05, 5),
-        seed_distances_KP=generator.normal(0.34, 0.02, (num_pairs, len(CLEAN_PROMPTS))),
-        num_reference=5,
-        config=ScoreConfig(resamples=500),
+def _worst(trial: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the worst edits of two clean prompts, one for each seed's taste."""
+    variant, _, seed = trial.rpartition("/seed=")
+    level = next(entry for entry in summary["variants"].values() if entry["variant"] == variant)["clean"]["value"]
+    found = (
+        (0, "a photo of sks backpack", "a photo of sks badpack", (17, "ck", "d")),
+        (1, "a picture of sks backpack", "a picture of sk backpack", (15, "s", "")),
     )
+    return [
+        {"variant": variant, "seed": int(seed), "clean_id": clean_id, "clean_prompt": clean, "prompt": prompt,
+         "edits": [{"kind": "attack", "start": start, "before": before, "after": after}],
+         "character_error_rate": 1 / len(clean), "found_distance": level + 0.4,
+         "distance": level + 0.3 + 0.01 * int(seed), "clean_distance": level, "tried": 40,
+         "best_so_far": [level, level + 0.2, level + 0.4]}
+        for clean_id, clean, prompt, (start, before, after) in found
+    ]  # fmt: skip
 
 
 def draw_folder(folder: Path, wanted: list[tuple[str, int, int]], *, blur: float) -> None:

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.score.examples import PROMPTS, score_rows
+from tests.unit.score.examples import PROMPTS, SCORED, STRESSED, made_up, score_rows, worst_rows
 
 from aelif.config import ScoreConfig
-from aelif.randomness import numpy_generator
-from aelif.score.bootstrap import draw_clustered_weights, draw_weights, resample_mean, to_interval
-from aelif.score.summary import summarize, variant_names
+from aelif.score.summary import NO_CROSS_CHECK, summarize, variant_names
 
 CONFIG = ScoreConfig(resamples=500)
 NULL = {"value": None, "low": None, "high": None}
@@ -49,15 +47,24 @@ def test_known_answers():
     assert baseline["excess_damage"] == exact(0.3)
     assert mask["improvement_plain"] == exact(0.25)
     assert mask["improvement_excess"] == exact(2 / 3)
-    assert mask["families"]["paper"] == {"distance": exact(0.6), "improvement_plain": exact(0.25)}
+    paper = {"distance": exact(0.6), "improvement_plain": exact(0.25), "damage": exact(0.1), "error_rate": None,
+             "tokens_changed": None, "embedding_cosine": None, "num_prompts": 2}  # fmt: skip
+    assert mask["families"]["paper"] == paper
+    assert (baseline["variant"], mask["variant"]) == ("baseline", "aelif_mask:0.3")
+    assert mask["dino"] == mask["leakage"] == NULL
+    assert (mask["stress"], mask["split"], mask["worst_case"]) == ({}, None, None)
+    assert mask["cross_checks"] == NO_CROSS_CHECK
     assert mask["clip_t"] == exact(0.25)
     assert "improvement_plain" not in baseline
     assert baseline["families"].keys() == {"paper", "word_drop"}
     assert summary["noise_floor"]["value"] == pytest.approx(0.4)
     assert summary["seed_floor"]["value"] == pytest.approx(0.3)
-    assert summary["notes"] == []
+    [note] = summary["notes"]
+    assert note.startswith("The permutation test has 16 sign patterns, so no p-value can be below 0.12:")
+    assert summary["interval_method"].startswith("Training seeds and clean prompts")
+    assert summary["near_copy_cosine"] is None
     head = {key: summary[key] for key in ("schema", "seeds", "num_resamples", "confidence", "num_images_per_prompt")}
-    assert head == {"schema": 1, "seeds": [0, 1], "num_resamples": 500, "confidence": 0.95, "num_images_per_prompt": 4}
+    assert head == {"schema": 2, "seeds": [0, 1], "num_resamples": 500, "confidence": 0.95, "num_images_per_prompt": 4}
 
 
 def test_values_are_means_over_seeds_and_prompts():
@@ -99,12 +106,15 @@ def test_one_seed_one_prompt_and_one_photo():
     prompts = [PROMPTS[0], PROMPTS[2]]
     rows = score_rows(noisy, seeds=[5], prompts=prompts)
     summary = summary_of(rows, reference_distances_N=np.empty(0), seed_distances_KP=np.empty((0, 1)), num_reference=1)
-    assert summary["variants"]["baseline"]["clean"] == exact(0.75)
+    assert summary["variants"]["baseline"]["clean"] == {"value": 0.75, "low": None, "high": None}
+    assert summary["variants"]["baseline"]["perturbed"] == {"value": pytest.approx(1.11), "low": None, "high": None}
     assert summary["noise_floor"] == summary["seed_floor"] == NULL
     assert summary["seeds"] == [5]
     assert [note.split(":")[0] for note in summary["notes"]] == [
         "There is one training seed",
+        "There is one clean prompt",
         "There is one training image, so noise_floor is undefined.",
+        "The permutation test has 2 sign patterns, so no p-value can be below 1",
     ]
 
 
@@ -116,19 +126,11 @@ def test_excess_is_undefined_where_the_baseline_takes_no_damage():
 
 
 def test_excess_has_no_interval_where_damage_is_uncertain():
-    damages = {2: 0.4, 3: -0.2, 4: -0.1}
+    damages = {2: 0.5, 3: 0.1, 4: -0.2}
     rows = score_rows(lambda variant, seed, prompt: 0.5 + damages.get(prompt["prompt_id"], 0))
     excess = summary_of(rows)["variants"]["aelif_mask"]["improvement_excess"]
     assert excess == {"value": 0.0, "low": None, "high": None}
     assert "not clearly above zero" in summary_of(rows)["notes"][0]
-
-
-def test_one_image_leaves_diversity_undefined():
-    rows = [{**row, "num_images": 1} for row in score_rows(constant) if row["metric"] != "diversity"]
-    summary = summary_of(rows)
-    assert summary["variants"]["baseline"]["diversity"] == NULL
-    assert "diversity is undefined" in summary["notes"][0]
-    assert "NaN" not in json.dumps(summary)
 
 
 def test_names_carry_the_magnitude_only_where_needed():
@@ -150,71 +152,96 @@ def test_incomplete_scores_are_refused():
         summary_of([{**row, "num_images": 4 + row["seed"]} for row in rows])
 
 
-def test_weights_are_means_of_draws_with_replacement():
-    weights = draw_weights(4, 3000, "test")
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
-    np.testing.assert_allclose(weights[0], 0.25)
-    np.testing.assert_allclose((weights[1:] * 4) % 1, 0, atol=1e-12)
-    np.testing.assert_allclose(weights.mean(axis=0), 0.25, atol=0.01)
-    np.testing.assert_array_equal(weights, draw_weights(4, 3000, "test"))
-    assert not np.array_equal(weights, draw_weights(4, 3000, "another"))
-
-
-def test_clustered_weights_pair_a_clean_prompt_with_what_was_made_of_it():
-    clean = draw_clustered_weights([0, 1, 2], 3, 2000)
-    perturbed = draw_clustered_weights([0, 0, 1, 1, 2, 2], 3, 2000)
-    for weights in (clean, perturbed):
-        np.testing.assert_allclose(weights.sum(axis=1), 1)
-        np.testing.assert_allclose(weights[0], 1 / weights.shape[1])
-    np.testing.assert_allclose(perturbed.reshape(-1, 3, 2).sum(axis=2), clean, atol=1e-12)
-    assert len(np.unique(perturbed[:, 0] / np.maximum(clean[:, 0], 1e-9))) > 2, "prompts within a cluster are drawn too"
-
-
-def test_clusters_that_were_not_drawn_leave_a_group_undefined():
-    weights = draw_clustered_weights([1], 3, 2000)
-    assert np.isnan(weights).any()
-    np.testing.assert_allclose(weights[np.isfinite(weights)], 1)
-
-
 def test_pairing_removes_what_clean_prompts_have_in_common():
     """Prompts differ much, the damage is the same for each: its interval must be narrow."""
     level = {0: 0.5, 1: 0.9}
-    rows = score_rows(lambda variant, seed, prompt: level[prompt["clean_id"]] + 0.1 * (prompt["prompt_id"] > 1))
+    prompts = [PROMPTS[place] for place in (0, 1, 2, 4)]
+
+    def distance(variant: str, seed: int, prompt: dict[str, Any]) -> float:
+        return level[prompt["clean_id"]] + 0.1 * (prompt["prompt_id"] > 1)
+
+    rows = score_rows(distance, prompts=prompts)
     damage = summary_of(rows)["variants"]["baseline"]["excess_damage"]
     clean = summary_of(rows)["variants"]["baseline"]["clean"]
-    assert clean["high"] - clean["low"] == pytest.approx(0.4)
-    assert damage["high"] - damage["low"] < 0.1
+    assert clean["high"] - clean["low"] > 1, "two prompts: t of one degree of freedom"
+    assert damage == exact(0.1)
 
 
-def test_interval_of_a_mean_agrees_with_scipy():
-    import scipy.stats
-
-    values = numpy_generator(0, "test/sample").standard_normal(30)
-    ours = to_interval(draw_weights(30, 9999, "test") @ values, confidence=0.9)
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, confidence_level=0.9, n_resamples=9999, method="percentile", rng=numpy_generator(1, "scipy")
-    ).confidence_interval
-    assert (ours["low"], ours["high"]) == pytest.approx(tuple(theirs), abs=0.02)
+def whole_summary() -> dict[str, Any]:
+    rows = score_rows(made_up, prompts=SCORED, seeds=(0, 1, 2))
+    return summary_of(rows, prompts=STRESSED, worst=worst_rows(seeds=(0, 1, 2)), seed_distances_KP=np.ones((3, 2)))
 
 
-def test_intervals_cover_the_truth():
-    """Distances of crossed seeds and prompts with random effects around a known mean."""
-    hits, runs, seeds, prompts = 0, 300, 10, 20
-    seed_weights, prompt_weights = draw_weights(seeds, 500, "test/seeds"), draw_weights(prompts, 500, "test/prompts")
-    for run in range(runs):
-        generator = numpy_generator(run, "test/coverage")
-        values = 1 + 0.2 * generator.standard_normal((seeds, 1)) + 0.3 * generator.standard_normal((1, prompts))
-        values = values + 0.1 * generator.standard_normal((seeds, prompts))
-        interval = to_interval(resample_mean(values, seed_weights, prompt_weights), confidence=0.95)
-        hits += interval["low"] <= 1 <= interval["high"]
-    assert 0.88 <= hits / runs <= 0.99
+def mean(variant: str, prompt_ids: list[int]) -> float:
+    return float(np.mean([made_up(variant, seed, SCORED[place]) for seed in (0, 1, 2) for place in prompt_ids]))
 
 
-def test_undefined_resamples_cost_the_interval_only_when_many():
-    statistics = np.arange(1001.0)
-    statistics[1:11] = np.nan
-    assert to_interval(statistics, confidence=0.95)["low"] is not None
-    statistics[1:101] = np.nan
-    assert to_interval(statistics, confidence=0.95) == {"value": 0.0, "low": None, "high": None}
-    statistics[0] = np.nan
-    assert to_interval(statistics, confidence=0.95) == NULL
+def test_prompts_of_every_set_are_kept_apart():
+    summary = whole_summary()
+    mask = summary["variants"]["aelif_mask"]
+    members = {"tuning": [3], "held_out": [2, 4], "out_of_distribution": [5, 6], "class": [7]}
+    assert mask["sets"].keys() == members.keys()
+    for name, ids in members.items():
+        own, base = mean("aelif_mask:0.3", ids), mean("baseline", ids)
+        assert mask["sets"][name]["distance"]["value"] == pytest.approx(own), name
+        assert mask["sets"][name]["improvement_plain"]["value"] == pytest.approx((base - own) / base), name
+        assert mask["sets"][name]["clip_t"]["value"] == 0.25
+    damages = [mean(variant, [2, 4]) - mean(variant, [0, 1]) for variant in ("aelif_mask:0.3", "baseline")]
+    assert mask["sets"]["held_out"]["improvement_excess"]["value"] == pytest.approx(1 - damages[0] / damages[1])
+    assert "improvement_excess" not in mask["sets"]["class"]
+    assert summary["variants"]["baseline"]["sets"]["held_out"].keys() == {"distance", "clip_t"}
+    assert mask["clean"]["value"] == pytest.approx(mean("aelif_mask:0.3", [0, 1]))
+    assert mask["perturbed"]["value"] == pytest.approx(mean("aelif_mask:0.3", [2, 3, 4]))
+    assert mask["leakage"]["value"] == 0.25
+    assert [entry["prompt_id"] for entry in mask["prompts"]] == list(range(8)), "stress repeats the clean prompts"
+    assert mask["prompts"][2]["clip_i"] == 0.25
+
+
+def test_families_say_how_severe_their_errors_were():
+    families = whole_summary()["variants"]["aelif_mask"]["families"]
+    assert families.keys() == {"paper", "word_drop", "context"}
+    paper = families["paper"]
+    assert (paper["error_rate"], paper["tokens_changed"], paper["embedding_cosine"]) == pytest.approx((0.1, 2, 0.8))
+    assert paper["damage"]["value"] == pytest.approx(mean("aelif_mask:0.3", [2, 4]) - mean("aelif_mask:0.3", [0, 1]))
+    dropped = families["word_drop"]["damage"]["value"]
+    assert dropped == pytest.approx(mean("aelif_mask:0.3", [3]) - mean("aelif_mask:0.3", [0])), "its own clean prompt"
+    assert families["word_drop"]["tokens_changed"] is None
+    assert families["word_drop"]["distance"]["low"] < families["word_drop"]["distance"]["high"], "seeds vary"
+
+
+def test_the_permutation_test_compares_each_variant_with_the_baseline():
+    summary = whole_summary()
+    assert summary["variants"]["baseline"]["test"] is None
+    test = summary["variants"]["aelif_mask"]["test"]
+    assert test["statistic"] == pytest.approx(mean("aelif_mask:0.3", [2, 3, 4]) - mean("baseline", [2, 3, 4]))
+    assert (test["unit"], test["num_flips"], test["p_adjusted"]) == ("seed and prompt", 64, test["p_value"])
+    rows = score_rows(noisy, variants=("baseline", "aelif_mask:0.3", "cep:1"), seeds=range(6))
+    summary = summary_of(rows, seed_distances_KP=np.empty((0, 2)))
+    tests = [entry["test"] for name, entry in summary["variants"].items() if name != "baseline"]
+    assert [test["unit"] for test in tests] == ["seed", "seed"]
+    assert [test["p_value"] for test in tests] == [2 / 64, 2 / 64]
+    assert [test["p_adjusted"] for test in tests] == [4 / 64, 4 / 64]
+
+
+def test_skipped_prompts_and_short_curves_are_told():
+    summary = whole_summary()
+    assert summary["skipped"][0] == {
+        "family": "tense", "severity": 0.1, "prompt": "a photo of sks dog", "reason": "it has no verb",
+    }  # fmt: skip
+    told = " ".join(summary["notes"])
+    assert "33% of the perturbed prompts move the embeddings further than the stress curve reaches (0.40" in told
+    assert "No prompt could be perturbed by tense: nothing is said of such errors." in told
+    assert "Some prompts could not be perturbed and are left out: paper (1)." in told
+
+
+def test_equal_scores_give_equal_summaries():
+    assert json.dumps(whole_summary()) == json.dumps(whole_summary())
+    assert "NaN" not in json.dumps(whole_summary())
+
+
+def test_prompts_of_one_clean_prompt_are_drawn_themselves():
+    rows = score_rows(noisy, seeds=[0], prompts=[PROMPTS[0], PROMPTS[2], PROMPTS[3]])
+    entry = summary_of(rows, seed_distances_KP=np.empty((0, 1)))["variants"]["baseline"]
+    assert entry["clean"] == {"value": 0.5, "low": None, "high": None}
+    assert entry["perturbed"]["low"] < entry["perturbed"]["value"] < entry["perturbed"]["high"]
+    assert entry["families"]["paper"]["distance"]["low"] is None

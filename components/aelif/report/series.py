@@ -1,0 +1,111 @@
+"""The variants of a run as series of its plots: short labels, colours, and which are shown where room is short."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aelif.config import AUGMENTATIONS, BASELINE
+from aelif.report.wording import read_interval
+
+NUM_STYLES = 8
+"""Colours and markers that tell series apart; more variants share those of their augmentation."""
+
+_SYMBOLS = {"magnitude": "p", "noise_std": "σ", "noise_mean": "μ"}
+_JOINT = re.compile(rf"\+(?=(?:{'|'.join(AUGMENTATIONS)})\b)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One variant of a summary."""
+
+    name: str
+    """Key in the summary."""
+    augmentation: str
+    """``aelif_noise_conv``; of several terms ``string_augmentation+aelif_mask``."""
+    parameters: Mapping[str, str]
+    """Magnitude and options of a variant of one term: ``{"magnitude": "0.3", "noise_std": "0.5"}``; else empty."""
+    style: int
+    """Number of its colour and marker."""
+    short: str
+    """Label in a plot: its name, or, where variants share a colour, what tells them apart: ``0.3, σ 0.5``."""
+
+    @property
+    def lines(self) -> str:
+        """The name in as many lines as a plot's row label should have."""
+        if not self.parameters or ":" not in self.name:
+            return self.name.replace("+", "+\n")
+        return f"{self.augmentation}\n{_settings(self.parameters)}"
+
+
+def read_series(summary: Mapping[str, Any]) -> dict[str, Series]:
+    """Return name → series of every variant, in the summary's order."""
+    read = {name: _read(entry.get("variant", name)) for name, entry in summary["variants"].items()}
+    augmentations = list(dict.fromkeys(augmentation for augmentation, _ in read.values()))
+    is_crowded = len(read) > NUM_STYLES
+    return {
+        name: Series(
+            name=name,
+            augmentation=augmentation,
+            parameters=parameters,
+            style=(augmentations.index(augmentation) if is_crowded else index) % NUM_STYLES,
+            short=_settings(parameters) if is_crowded and parameters else name,
+        )
+        for index, (name, (augmentation, parameters)) in enumerate(read.items())
+    }
+
+
+def _read(text: str) -> tuple[str, dict[str, str]]:
+    """Return augmentation and parameters of a variant as trials write it; that it is valid was checked before."""
+    terms = [term.split("@") for term in _JOINT.split(text)]
+    parameters: dict[str, str] = {}
+    names = []
+    for head, *options in terms:
+        name, _, magnitude = head.partition(":")
+        names.append(name)
+        parameters |= {"magnitude": magnitude} if magnitude else {}
+        parameters |= {field: value for field, _, value in (option.partition("=") for option in options)}
+    return "+".join(names), parameters if len(terms) == 1 else {}
+
+
+def _settings(parameters: Mapping[str, str]) -> str:
+    return ", ".join(
+        value if name == "magnitude" else f"{_SYMBOLS.get(name, name)} {value}" for name, value in parameters.items()
+    )
+
+
+def symbol(parameter: str) -> str:
+    """Return how a parameter is written in tables: ``p``, ``σ``, or its own name."""
+    return _SYMBOLS.get(parameter, parameter)
+
+
+def best_variant(summary: Mapping[str, Any]) -> str | None:
+    """Return the variant, baseline aside, with the smallest distance on perturbed prompts."""
+    return next(iter(_ranked(summary)), None)
+
+
+def leading(summary: Mapping[str, Any], limit: int) -> list[str]:
+    """Return at most `limit` variants in the summary's order: the baseline, the best of each augmentation, the next.
+
+    Best is who has the smallest distance on perturbed prompts; all are returned if there are no more than `limit`.
+    """
+    names = list(summary["variants"])
+    if len(names) <= limit:
+        return names
+    series, ranked = read_series(summary), _ranked(summary)
+    firsts = {series[name].augmentation: name for name in reversed(ranked)}.values()
+    by_rank = sorted(ranked, key=lambda name: (name not in firsts, ranked.index(name)))
+    chosen = {name for name in names if name == BASELINE} | set(by_rank[: limit - (BASELINE in names)])
+    return [name for name in names if name in chosen]
+
+
+def _ranked(summary: Mapping[str, Any]) -> list[str]:
+    perturbed = {
+        name: read_interval(entry.get("perturbed")).value
+        for name, entry in summary["variants"].items()
+        if name != BASELINE
+    }
+    measured = {name: value for name, value in perturbed.items() if value is not None}
+    return sorted(measured, key=lambda name: (measured[name], name))
