@@ -42,8 +42,8 @@ bench-train: $(READY)  ## our trainer against diffusers' DreamBooth scripts, whi
 	$(BIN)/python tests/benchmarks/train.py
 
 bench-score: $(READY)  ## scoring against a POT call per resample, synthesis against a pipeline call per prompt; cost curves
-	$(BIN)/python tests/benchmarks/scoring.py
-	$(BIN)/python tests/benchmarks/synthesis.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/scoring.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/synthesis.py
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)

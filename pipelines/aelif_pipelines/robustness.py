@@ -148,7 +148,12 @@ def robustness(
             opened
         )
         table = perturb_prompts(
-            base=base.outputs["model"], data=data, prompts=prompts, seed=seed, code_version=code_version
+            base=base.outputs["model"],
+            data=data,
+            prompts=prompts,
+            synthesis=synthesis,
+            seed=seed,
+            code_version=code_version,
         )
         class_images = synthesize_class_images(
             base=base.outputs["model"],

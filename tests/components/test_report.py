@@ -19,6 +19,7 @@ def copy_images(folders: list, index: int, images: dsl.Output[dsl.Dataset]) -> N
 def test_the_step_takes_collected_image_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = make_example(tmp_path / "run", seeds=(0,))
     folders = [str(folder) for folder in example.image_folders]
+    worst_folders = [str(folder) for folder in example.worst_folders]
     settings, trials, root = example.settings, example.trials, example.folder
 
     @dsl.pipeline(name="report-alone")
@@ -27,14 +28,16 @@ def test_the_step_takes_collected_image_folders(tmp_path: Path, monkeypatch: pyt
             name: dsl.importer(artifact_uri=str(root / file), artifact_class=dsl.Dataset).output
             for name, file in {
                 "summary": "summary.json", "verdict": "verdict.json", "table": "scores.parquet",
-                "prompts": "prompts.parquet", "photos": "photos",
+                "prompts": "prompts.parquet", "photos": "photos", "worst": "worst.parquet",
             }.items()
         }  # fmt: skip
         with dsl.ParallelFor(indices) as index:
             copies = copy_images(folders=folders, index=index)
+            worst = copy_images(folders=worst_folders, index=index)
         write_report(
-            images=dsl.Collected(copies.outputs["images"]), trials=trials, settings=settings, code_version="1", **given
-        )
+            images=dsl.Collected(copies.outputs["images"]), worst_images=dsl.Collected(worst.outputs["images"]),
+            trials=trials, settings=settings, code_version="1", **given,
+        )  # fmt: skip
 
     monkeypatch.chdir(tmp_path)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "outputs"))
@@ -42,8 +45,8 @@ def test_the_step_takes_collected_image_folders(tmp_path: Path, monkeypatch: pyt
     (page,) = (tmp_path / "outputs").rglob("page")
     text = page.read_text()
     assert text.startswith("<!DOCTYPE html>")
-    assert text.count('class="strip"') % len(trials) == 0
-    assert "aelif_noise_conv" in text
+    assert "images by aelif_noise_conv for" in text
+    assert "worst of 40 tried" in text
 
 
 def test_the_step_compiles(tmp_path: Path) -> None:

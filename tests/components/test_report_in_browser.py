@@ -24,7 +24,9 @@ from aelif.report.page import write_page
 websocket = pytest.importorskip("websocket", reason="websocket-client speaks to the browser: pip install aelif[dev]")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser, google-chrome or chrome on PATH")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium, chromium-browser, google-chrome or chrome on PATH"
+)
 
 PHONE, DESK = (360, 740), (1100, 900)
 PATIENCE_S = 30.0
@@ -144,8 +146,9 @@ def test_the_page_loads_without_complaint_and_fits(
     kept = os.environ.get("AELIF_SCREENSHOTS")
     browser.screenshot(Path(kept or tmp_path) / f"{name}-{size[0]}-{scheme}.png", whole=bool(kept))
     assert browser.evaluate("document.documentElement.scrollWidth") <= size[0], "the page is wider than the screen"
-    outside = f"""[...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll, .skip, math, .hidden')
-        && one.getClientRects().length && one.getBoundingClientRect().right > {size[0]} + 0.5).map(one => one.outerHTML)"""
+    outside = f"""[...document.querySelectorAll('body *')].filter(one =>
+        !one.closest('.scroll, .skip, math, .hidden') && one.getClientRects().length
+        && one.getBoundingClientRect().right > {size[0]} + 0.5).map(one => one.outerHTML)"""
     assert browser.evaluate(outside) == []
     light = browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert light == (scheme == "light")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from tests.tiny import write_photos, write_tiny_sdxl
 
 from aelif.artifacts import prompt_schema, read_image_records, read_json, write_table
-from aelif.config import DataConfig, LoraConfig, SynthesisConfig, TrainConfig, to_dict
+from aelif.config import DataConfig, LoraConfig, PromptConfig, StressConfig, SynthesisConfig, TrainConfig, to_dict
 from aelif.synthesize.component import synthesize_class_images, synthesize_images
 from aelif.train.component import train_dreambooth
 
@@ -22,11 +22,13 @@ def as_json_numbers(values: dict) -> dict:
     }  # fmt: skip
 
 
-def prompt_row(index: int, text: str) -> dict:
+def prompt_row(
+    index: int, text: str, *, prompt_set: str = "clean", family: str = "clean", severity: float = 0.0
+) -> dict:
     return {
         "prompt_id": index, "clean_id": 0, "prompt": text, "clean_prompt": "a photo of sks backpack",
-        "prompt_set": "perturbed" if index else "clean", "family": "paper" if index else "clean", "severity": 0.0,
-        "draw": 0, "character_error_rate": 0.0, "edits": [],
+        "prompt_set": prompt_set, "family": family, "severity": severity, "draw": 0, "character_error_rate": 0.0,
+        "tokens_changed": None, "embedding_cosine": None, "embedding_shift": None, "reason": "", "edits": [],
     }  # fmt: skip
 
 
@@ -36,13 +38,19 @@ def test_class_images_train_and_synthesize(tmp_path: Path):
 
     write_tiny_sdxl(tmp_path / "base")
     write_photos(tmp_path / "photos", count=2, text="a photo of sks backpack")
-    rows = [prompt_row(0, "a photo of sks backpack"), prompt_row(1, "a poto of sks backpack")]
+    rows = [
+        prompt_row(0, "a photo of sks backpack"),
+        prompt_row(1, "a poto of sks backpack", prompt_set="perturbed", family="paper"),
+        prompt_row(2, "a photo of sks backpack", prompt_set="stress", family="aelif_mask", severity=0.5),
+        prompt_row(3, "a photo of sks backpack", prompt_set="skipped", family="tense"),
+    ]
     write_table(tmp_path / "prompts.parquet", rows, prompt_schema())
     data = DataConfig(
         instance_images="photos", instance_prompt="a photo of sks backpack", class_prompt="a photo of a backpack"
     )
     train = as_json_numbers(to_dict(TrainConfig(steps=3, lora=LoraConfig(rank=2), class_images=2)))
-    synthesis = as_json_numbers(to_dict(SynthesisConfig(steps=2, images_per_prompt=2)))
+    synthesis = as_json_numbers(to_dict(SynthesisConfig(steps=2, images_per_prompt=2, batch_size=3)))
+    settings = as_json_numbers(to_dict(PromptConfig(stress=StressConfig(magnitudes=(0.5,)))))
     trial = "aelif_mask:0.3/seed=1"
 
     synthesize_class_images.python_func(
@@ -57,12 +65,15 @@ def test_class_images_train_and_synthesize(tmp_path: Path):
     for shard in (0, 1):
         synthesize_images.python_func(
             base=artifact("base"), model=artifact("model"), prompts=artifact("prompts.parquet"), trial=trial,
-            synthesis=synthesis, shard=shard, num_shards=2, images=artifact(f"images-{shard}"), code_version="test",
+            settings=settings, synthesis=synthesis, shard=shard, num_shards=2,
+            images=artifact(f"images-{shard}"), code_version="test",
         )  # fmt: skip
 
     assert len(read_image_records(tmp_path / "class")) == 2
     assert read_json(tmp_path / "model" / "aelif.json")["variant"] == "aelif_mask:0.3"
-    for shard in (0, 1):
-        records = read_image_records(tmp_path / f"images-{shard}")
-        assert {record.prompt_id for record in records} == {shard}
-        assert records[0].text == rows[shard]["prompt"]
+    shards = [read_image_records(tmp_path / f"images-{shard}") for shard in (0, 1)]
+    assert [[(record.prompt_id, record.image_index) for record in records] for records in shards] == [
+        [(0, 0), (0, 1), (1, 0)],
+        [(1, 1), (2, 0), (2, 1)],
+    ]
+    assert shards[1][0].text == rows[1]["prompt"]

@@ -108,7 +108,9 @@ class SynthesisConfig:
     """Seed of the initial latents, shared by all variants: paired comparisons."""
 
     def __post_init__(self) -> None:
-        for name in ("images_per_prompt", "steps", "batch_size"):
+        require(self.images_per_prompt >= 2, "images_per_prompt", self.images_per_prompt,
+                "give at least 2: one image says nothing of diversity")  # fmt: skip
+        for name in ("steps", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "give at least 1")
         require(self.guidance_scale >= 1, "guidance_scale", self.guidance_scale, "give at least 1")
 

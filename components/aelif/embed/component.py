@@ -14,7 +14,7 @@ def embed_images(
     whole: dsl.Output[dsl.Dataset],
     code_version: str,
 ) -> None:
-    """Write the CLIP embeddings of one trial's images and prompts, and its shards as one folder.
+    """Write the embeddings of one trial's images (CLIP, and DINO where set) and prompts, and its shards as one folder.
 
     Args:
         images: image folders, the shards of the trial.
@@ -42,7 +42,7 @@ def embed_images(
 def embed_photos(
     photos: dsl.Input[dsl.Dataset], score: dict, embeddings: dsl.Output[dsl.Dataset], code_version: str
 ) -> None:
-    """Write the CLIP embeddings of the scored subject's training photos: the reference of all scores.
+    """Write the embeddings of the scored subject's training photos: the reference of all scores.
 
     Apart from `embed_images` because kfp takes no single artifact where a list is declared.
 

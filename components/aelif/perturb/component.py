@@ -10,6 +10,7 @@ def perturb_prompts(
     base: dsl.Input[dsl.Model],
     data: dict,
     prompts: dict,
+    synthesis: dict,
     seed: int,
     table: dsl.Output[dsl.Dataset],
     code_version: str,
@@ -20,6 +21,7 @@ def perturb_prompts(
         base: diffusers folder; its text encoders measure the errors.
         data: section `DataConfig`.
         prompts: section `PromptConfig`.
+        synthesis: section `SynthesisConfig`: which draws of stress images will meet.
         seed: seed of the run.
         table: Parquet file with the columns of `prompt_schema`.
         code_version: part of the cache key.
@@ -27,7 +29,7 @@ def perturb_prompts(
     from pathlib import Path
 
     from aelif.artifacts import prompt_schema, write_table
-    from aelif.config import DataConfig, PromptConfig, from_dict
+    from aelif.config import DataConfig, PromptConfig, SynthesisConfig, from_dict
     from aelif.models.adapter import import_family
     from aelif.perturb.plan import plan_prompts
     from aelif.perturb.severity import measure, open_reader
@@ -38,4 +40,8 @@ def perturb_prompts(
         named, config = from_dict(DataConfig, data), from_dict(PromptConfig, prompts)
         rows = plan_prompts(config, data=named, seed=seed)
         reader = open_reader(Path(base.path), max_sequence_length=named.max_sequence_length)
-        write_table(table.path, measure(reader, rows, stress=config.stress, seed=seed), prompt_schema())
+        painted = from_dict(SynthesisConfig, synthesis)
+        rows = measure(
+            reader, rows, stress=config.stress, images_per_prompt=painted.images_per_prompt, seed=painted.seed
+        )
+        write_table(table.path, rows, prompt_schema())

@@ -28,7 +28,7 @@ def write_report(
         table: merged `scores.parquet`.
         prompts: `prompts.parquet`.
         photos: image folder of the training photos.
-        images: image folders, one (or a shard) per entry of `trials`.
+        images: image folders, one per entry of `trials`.
         worst: `worst.parquet`; empty where no search was asked.
         worst_images: image folders of what the search found, one per entry of `trials`.
         trials: trial of each folder: ``"aelif_mask:0.3/seed=0"``.

@@ -199,7 +199,7 @@ def write_page(
         table: Parquet with `artifacts.score_schema`.
         prompts: Parquet with `artifacts.prompt_schema`.
         photos: image folder; those of the scored subject are shown.
-        images: image folders; several of one trial are its shards.
+        images: image folders, one of each trial.
         worst: Parquet with `artifacts.worst_schema`; may be empty.
         worst_images: image folders of the worst prompts, one of each trial; may hold none.
         trials: the trial of each image folder.
@@ -226,7 +226,4 @@ def write_page(
 def _pictures(folders: Sequence[str | Path], trials: Sequence[str], what: str) -> dict[str, list[Picture]]:
     if len(folders) != len(trials):
         raise ValueError(f"trials = {len(trials)}: there are {len(folders)} {what} folders; name the trial of each")
-    pictures: dict[str, list[Picture]] = {}
-    for trial, folder in zip(trials, folders, strict=True):
-        pictures.setdefault(trial, []).extend(read_pictures(folder))
-    return pictures
+    return {trial: read_pictures(folder) for trial, folder in zip(trials, folders, strict=True)}

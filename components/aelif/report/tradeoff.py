@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,11 +111,11 @@ def _labels(axes: Axes, texts: Mapping[str, str], points: Mapping[str, tuple[flo
     }
     small = size.text - 1
     line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 6}
-    places = place_labels(
-        spots, {name: (0.58 * small * len(text), 1.25 * small) for name, text in texts.items()}, (width_px, height_px)
-    )
+    boxes = {name: (0.58 * small * len(text), 1.25 * small) for name, text in texts.items()}
+    places = place_labels(spots, boxes, (width_px, height_px))
     for name, (dx, dy) in places.items():
-        far = abs(dx) + abs(dy) > 30
+        width, height = boxes[name]
+        far = math.hypot(max(0.0, abs(dx) - width / 2), max(0.0, abs(dy) - height / 2)) > 14
         axes.annotate(
             texts[name], points[name], (dx, dy), textcoords="offset points", ha="center", va="center",
             fontsize=small, zorder=5,

@@ -14,6 +14,20 @@ _CLOSE = 1e-4
 """Pairs whose squared distance is a smaller share of their squared norms are subtracted one by one."""
 
 
+def check_points(x_ND: np.ndarray, y_MD: np.ndarray) -> None:
+    """Refuse what has no distance.
+
+    Raises:
+        ValueError: if a set is empty or holds NaN, or the dimensions differ.
+    """
+    if x_ND.ndim != 2 or y_MD.ndim != 2 or x_ND.shape[1] != y_MD.shape[1] or not len(x_ND) or not len(y_MD):
+        raise ValueError(f"points = {x_ND.shape} and {y_MD.shape}: give two non-empty sets of the same dimension")
+    for points in (x_ND, y_MD):
+        if not np.isfinite(points.sum()) and not np.isfinite(points).all():  # the sum alone is fast, but may overflow
+            row = int(np.argwhere(~np.isfinite(points))[0, 0])
+            raise ValueError(f"points: row {row} of {len(points)} is not finite; embed the images again")
+
+
 def euclidean_distances(x_ND: np.ndarray, y_MD: np.ndarray) -> np.ndarray:
     """Return (N, M) float64 distances ‖x_i − y_j‖, with a relative error below 1e-10.
 

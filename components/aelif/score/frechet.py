@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aelif.score.distances import BLOCK
-from aelif.score.sliced import check_points
+from aelif.score.distances import BLOCK, check_points
 
 
 def frechet_distance(x_ND: np.ndarray, y_MD: np.ndarray) -> float:

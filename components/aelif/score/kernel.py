@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aelif.score.distances import BLOCK
-from aelif.score.sliced import check_points
+from aelif.score.distances import BLOCK, check_points
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(N, D) and (M, D) float64 → (N, M)."""

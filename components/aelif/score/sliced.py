@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from aelif.randomness import numpy_generator
-from aelif.score.distances import BLOCK
+from aelif.score.distances import BLOCK, check_points
 
 NUM_PROJECTIONS = 256
 """Directions of the sliced distance."""
@@ -78,20 +78,6 @@ def sliced_bound(x_ND: np.ndarray, y_MD: np.ndarray, *, order: Literal[1, 2] = 1
     else:
         share = math.exp(math.lgamma(width / 2) - math.lgamma((width + 1) / 2)) / math.sqrt(math.pi)
     return sliced_wasserstein(x_ND, y_MD, order=order) / share
-
-
-def check_points(x_ND: np.ndarray, y_MD: np.ndarray) -> None:
-    """Refuse what has no distance.
-
-    Raises:
-        ValueError: if a set is empty or holds NaN, or the dimensions differ.
-    """
-    if x_ND.ndim != 2 or y_MD.ndim != 2 or x_ND.shape[1] != y_MD.shape[1] or not len(x_ND) or not len(y_MD):
-        raise ValueError(f"points = {x_ND.shape} and {y_MD.shape}: give two non-empty sets of the same dimension")
-    for points in (x_ND, y_MD):
-        if not np.isfinite(points.sum()) and not np.isfinite(points).all():  # the sum alone is fast, but may overflow
-            row = int(np.argwhere(~np.isfinite(points))[0, 0])
-            raise ValueError(f"points: row {row} of {len(points)} is not finite; embed the images again")
 
 
 def _equal_sizes(groups: Sequence[np.ndarray] | np.ndarray) -> list[list[int]]:

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 
 from aelif.imports import absent_modules
-from aelif.score.distances import BLOCK, euclidean_distances
-from aelif.score.sliced import NUM_PROJECTIONS, check_points, sliced_bound
+from aelif.score.distances import BLOCK, check_points, euclidean_distances
+from aelif.score.sliced import NUM_PROJECTIONS, sliced_bound
 
 with absent_modules("torch", "jax", "tensorflow", "cupy", "sklearn"):  # optional backends: seconds of import
     # The solver itself: `ot.emd2` spends 150 µs a call on backends and gradients around 5 µs of it.
@@ -20,8 +20,8 @@ with absent_modules("torch", "jax", "tensorflow", "cupy", "sklearn"):  # optiona
 from scipy.optimize import linear_sum_assignment
 
 EXACT_PAIRS = 4_000_000
-"""Largest N · M that is solved exactly: at most 12 s and 250 MB on one core (100,000 images and 40 photos), 1 s for
-2,000 and 2,000."""
+"""Largest N · M that is solved exactly, in some 20 s and 250 MB on one core at most (100,000 images and 20 to 40
+photos); 2,000 images and as many others take 1 s."""
 
 _OPTIMAL = 1
 _MAX_ITERATIONS = 10**9

@@ -13,10 +13,10 @@ from aelif_pipelines.outcome import print_perturbed
 
 
 def printed(rows, *, colours: bool, reader: str = "") -> str:
-    console = Console(width=160, force_terminal=colours, color_system="standard" if colours else None, record=True)
-    with console.capture():
+    console = Console(width=160, force_terminal=colours, color_system="standard" if colours else None)
+    with console.capture() as captured:
         print_perturbed(console, rows, reader=reader)
-    return console.export_text(styles=colours)
+    return captured.get()
 
 
 def test_edits_are_marked_without_colours_and_with_them():

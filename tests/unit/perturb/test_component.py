@@ -22,7 +22,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(base, path, prompts, seed=0):
     perturb_prompts.python_func(
-        base=SimpleNamespace(path=str(base)), data=DATA, prompts=prompts, seed=seed,
+        base=SimpleNamespace(path=str(base)), data=DATA, prompts=prompts, synthesis={"images_per_prompt": 2.0}, seed=seed,
         table=SimpleNamespace(path=str(path)), code_version="test",
     )  # fmt: skip
 
@@ -47,5 +47,5 @@ def test_component_refuses_an_unknown_family(base, tmp_path):
 
 def test_component_declares_its_contract():
     spec = perturb_prompts.component_spec
-    assert set(spec.inputs) == {"base", "data", "prompts", "seed", "code_version"}
+    assert set(spec.inputs) == {"base", "data", "prompts", "synthesis", "seed", "code_version"}
     assert set(spec.outputs) == {"table"}

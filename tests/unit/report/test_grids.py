@@ -7,18 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.unit.report.example import Example, make_prompts
+from tests.unit.report.example import Example
+from tests.unit.report.example_prompts import make_prompts
 
-from aelif.report.grids import (
-    MAX_IMAGES,
-    MAX_PIXELS,
-    Piece,
-    build_grids,
-    data_uri,
-    mark_edits,
-    read_pictures,
-    select_prompts,
-)
+from aelif.report.edits import Piece, mark_edits
+from aelif.report.grids import MAX_CONTEXTS, MAX_IMAGES, build_grids, select_prompts
+from aelif.report.pictures import MAX_PIXELS, data_uri, read_pictures
 from aelif.report.tables import prompt_distances
 
 
@@ -65,37 +59,48 @@ def test_images_are_inlined_small(tmp_path: Path) -> None:
     assert image.size == (MAX_PIXELS, MAX_PIXELS // 2)
 
 
-def test_the_selection_shows_clean_prompts_the_worst_errors_and_the_losses(example: Example) -> None:
-    distances = prompt_distances(example.scores, example.summary)
-    clean, worst, lost = select_prompts(example.prompts, distances, "aelif_mask")
+def test_the_selection_shows_clean_prompts_the_worst_errors_contexts_and_losses(example: Example) -> None:
+    distances, shown = prompt_distances(example.scores, example.summary), list(example.summary["variants"])
+    clean, worst, contexts, bare, lost = select_prompts(example.prompts, distances, "aelif_mask", shown)
     base = distances["baseline"]
-    assert [row["prompt_id"] for row in clean[2]] == [0, 1, 2]
-    families = [row["family"] for row in worst[2]]
+    assert [row["prompt_id"] for row in clean.prompts] == [0, 1, 2]
+    families = [row["family"] for row in worst.prompts]
     assert len(set(families)) == len(families)
-    for row in worst[2]:
+    for row in worst.prompts:
         rivals = [r["prompt_id"] for r in example.prompts if r["family"] == row["family"]]
         assert base[row["prompt_id"]] == max(base[rival] for rival in rivals)
-    shown = [base[row["prompt_id"]] for row in worst[2]]
-    assert shown == sorted(shown, reverse=True)
-    assert all(distances["aelif_mask"][row["prompt_id"]] > base[row["prompt_id"]] for row in lost[2])
-    assert [title for title, _, _ in select_prompts(example.prompts, distances, "baseline")] == [clean[0], worst[0]]
+    hurt = [base[row["prompt_id"]] for row in worst.prompts]
+    assert hurt == sorted(hurt, reverse=True)
+    assert {row["prompt_set"] for row in contexts.prompts} == {"out_of_distribution"}
+    assert 1 < len(contexts.prompts) <= MAX_CONTEXTS
+    assert contexts.variants == lost.variants == ("baseline", "aelif_mask")
+    assert [row["prompt"] for row in bare.prompts] == ["a photo of a backpack"]
+    assert all(distances["aelif_mask"][row["prompt_id"]] > base[row["prompt_id"]] for row in lost.prompts)
+    assert "lost" not in [group.kind for group in select_prompts(example.prompts, distances, None, shown)]
 
 
 def grids_of(example: Example, trials: list[str]) -> list[Any]:
     folders = dict(zip(example.trials, example.image_folders, strict=True))
     images = {trial: read_pictures(folders[trial]) for trial in trials}
     return build_grids(prompts=example.prompts, scores=example.scores, summary=example.summary, images=images,
-                       champion="aelif_mask")  # fmt: skip
+                       best="aelif_mask", shown=list(example.summary["variants"]))  # fmt: skip
 
 
 def test_the_same_seed_stands_side_by_side_in_the_order_of_the_summary(example: Example) -> None:
     grids = grids_of(example, list(reversed(example.trials[:3])))
     strips = [strip for grid in grids for row in grid.rows for strip in row.strips]
-    assert {tuple(strip.variant for strip in row.strips) for grid in grids for row in grid.rows} == {
+    assert {tuple(strip.variant for strip in row.strips) for grid in grids[:2] for row in grid.rows} == {
         ("baseline", "aelif_mask", "aelif_noise_conv")
     }
-    assert all(len(strip.uris) == 4 for strip in strips)
-    assert sum(len(strip.uris) for strip in strips) <= MAX_IMAGES
+    assert len({len(strip.uris) for strip in strips}) == 1
+    assert 1 <= sum(len(strip.uris) for strip in strips) <= MAX_IMAGES
+
+
+def test_the_bare_class_prompt_tells_the_leakage(example: Example) -> None:
+    (grid,) = [grid for grid in grids_of(example, example.trials[:3]) if grid.kind == "class"]
+    variants = example.summary["variants"]
+    for strip in grid.rows[0].strips:
+        assert (strip.measure, strip.figure) == ("leakage", f"{variants[strip.variant]['leakage']['value']:.3f}")
 
 
 def test_a_trial_without_images_has_no_column(example: Example) -> None:

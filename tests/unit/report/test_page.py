@@ -1,18 +1,16 @@
 import copy
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.report.example import Example, make_example
+from tests.unit.report.example import SWEEP, VARIANTS, Example, make_example
 
-from aelif.artifacts import read_image_records, write_image_records
-from aelif.report.grids import read_pictures
 from aelif.report.page import render_report, write_page
-from aelif.report.wording import distance, percent
+from aelif.report.pictures import Picture, read_pictures
+from aelif.report.wording import distance, percent, share, significant
 
 _VOID = {"meta", "img", "br", "hr", "wbr", "link", "input"}
 
@@ -45,11 +43,16 @@ class Page(HTMLParser):
             self.text += data
 
 
+def pictures(example: Example, folders: list[Path]) -> dict[str, list[Picture]]:
+    return {trial: read_pictures(folder) for trial, folder in zip(example.trials, folders, strict=True)}
+
+
 def render(example: Example, **changes: Any) -> str:
-    images = {trial: read_pictures(folder) for trial, folder in zip(example.trials, example.image_folders, strict=True)}
     arguments = {
         "summary": example.summary, "verdict": example.verdict, "scores": example.scores, "prompts": example.prompts,
-        "images": images, "photos": sorted((example.folder / "photos").glob("*.png")), "settings": example.settings,
+        "images": pictures(example, example.image_folders), "settings": example.settings, "worst": example.worst,
+        "photos": sorted((example.folder / "photos").glob("*.png")),
+        "worst_images": pictures(example, example.worst_folders),
     }  # fmt: skip
     return render_report(**(arguments | changes))
 
@@ -111,17 +114,60 @@ def numbers_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 def test_every_figure_of_the_summary_is_shown(example: Example, html: str) -> None:
     text = Page(html).text
-    figures = dict(numbers_of({key: example.summary[key] for key in ("variants", "noise_floor", "seed_floor")}))
-    assert len(figures) > 100
+    assert len(dict(numbers_of(example.summary["variants"]))) > 500
     for variant, entry in example.summary["variants"].items():
-        for row in entry["prompts"]:
-            figures |= numbers_of({"distance": row["distance"]}, ("prompts", variant))
-            figures[("improvement", variant)] = row.get("improvement_plain", {"value": 0.0})["value"]
-    for path, value in figures.items():
-        shown = percent(value) if any(name.startswith("improvement") for name in path) else distance(value)
-        assert shown in text, path
-    assert "500 resamples" in text
+        shown = {key: value for key, value in entry.items() if key not in ("test", "cross_checks", "split", "prompts")}
+        shown["families"] = {name: {key: figures[key] for key in ("distance", "improvement_plain") if key in figures}
+                             for name, figures in entry["families"].items()}  # fmt: skip
+        figures = dict(numbers_of(shown, (variant,)))
+        for group in ("curve", "prompts"):
+            for row in entry[group]:
+                figures |= numbers_of({"distance": row["distance"]}, (variant, group, str(len(figures))))
+        for augmentation, points in entry["stress"].items():
+            for point in points:
+                figures |= numbers_of({"distance": point["distance"]}, (variant, augmentation, str(len(figures))))
+        for path, value in figures.items():
+            if any(name.startswith("improvement") for name in path):
+                assert percent(value) in text, path
+            elif "near_copies" in path:
+                assert share(value) in text, path
+            else:
+                assert distance(value) in text, path
+        for part in ("string_damage", "denoiser_damage", "text_encoder_damage"):
+            assert distance(entry["split"][part]["value"]) in text
+        for checks in entry["cross_checks"].values():
+            assert all(significant(figure["value"]) in text for figure in checks.values())
+    for floor in ("noise_floor", "seed_floor"):
+        assert distance(example.summary[floor]["value"]) in text
+    assert "10\u202f000 resamples" in text
     assert "4 images a prompt" in text
+
+
+def test_every_part_of_the_evaluation_has_its_place(example: Example, html: str) -> None:
+    text = Page(html).text
+    for words in (
+        "Errors of kinds that no training saw", "Clean fidelity against robustness", "Stress on the embeddings",
+        "Whose damage it is", "Worst cases, sought on purpose", "New contexts", "The bare class prompt", "Failures",
+        "Where aelif_mask is worse", "2 prompts that could not be made", "no word of the prompt has a synonym",
+        "Cross-checks", "perhaps copies", "one sign for each seed and prompt", example.summary["interval_method"],
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_every_plot_has_a_table_or_says_where_its_figures_are(html: str) -> None:
+    for chart in html.split('<figure class="chart">')[1:]:
+        own = chart.partition("</figure>")[0]
+        assert "<table" in own or "table of results has the figures" in own
+
+
+def test_a_sweep_stays_readable(tmp_path: Path) -> None:
+    sweep = make_example(tmp_path, variants=SWEEP, seeds=(0,))
+    html = render(sweep)
+    text = Page(html).text
+    assert len(html) < 3_000_000
+    assert "Over the grid of settings" in text
+    assert "Shown are the baseline and the 4 most robust variants." in text
+    assert all(name in text.replace("\u200b", "") for name in sweep.summary["variants"])
 
 
 def test_verdict_reasons_and_settings_are_shown(example: Example, html: str) -> None:
@@ -168,11 +214,11 @@ def test_no_champion(example: Example) -> None:
     text = Page(render(example, verdict=verdict)).text
     assert "No model passed the gate, so none becomes champion." in text
     assert "Gate not passed" in text
-    assert "Where aelif" not in text
+    assert "Where aelif_mask is worse" in text, "what the best one loses is shown all the same"
 
 
 def test_one_seed_and_the_baseline_alone(tmp_path: Path) -> None:
-    alone = make_example(tmp_path, variants=("baseline",), seeds=(0,))
+    alone = make_example(tmp_path, variants={"baseline": VARIANTS["baseline"]}, seeds=(0,))
     text = Page(render(alone)).text
     assert "Only the baseline was measured" in text
     assert "Seed floor" in text
@@ -180,29 +226,42 @@ def test_one_seed_and_the_baseline_alone(tmp_path: Path) -> None:
 
 def test_bare_minimum_of_a_summary(example: Example) -> None:
     bare = {"schema": 1, "variants": {"baseline": {"clean": {"value": 0.8, "low": 0.7, "high": 0.9}}}}
-    html = render(example, summary=bare, verdict={"champion": "baseline"}, scores=[], images={}, photos=[], settings={})
+    html = render(example, summary=bare, verdict={"champion": "baseline"}, scores=[], images={}, photos=[], settings={},
+                  worst=[], worst_images=None)  # fmt: skip
     assert "0.800" in Page(html).text
 
 
-def write(example: Example, path: Path, folders: list[Path], trials: list[str]) -> str:
+def test_what_was_not_measured_is_left_out(example: Example) -> None:
+    empty = {"sets": {}, "stress": {}, "cross_checks": {}, "curve": [], "split": None, "worst_case": None, "test": None,
+             "leakage": None, "families": {}}  # fmt: skip
+    without, nulled = copy.deepcopy(example.summary), copy.deepcopy(example.summary)
+    for entry in without["variants"].values():
+        for part in empty:
+            entry.pop(part)
+    for entry in nulled["variants"].values():
+        entry.update(empty)
+    text = Page(render(example, summary=without, worst=[])).text
+    assert text == Page(render(example, summary=nulled, worst=[])).text
+    for words in ("By kind of prompt", "Stress", "Whose damage", "Worst case", "p value", "Cross-checks"):
+        assert words not in text
+
+
+def write(example: Example, path: Path, folders: list[Path], trials: list[str], worst: list[Path] | None = None) -> str:
     root = example.folder
     write_page(path, summary=root / "summary.json", verdict=root / "verdict.json", table=root / "scores.parquet",
                prompts=root / "prompts.parquet", photos=root / "photos", images=folders, trials=trials,
+               worst=root / "worst.parquet", worst_images=worst or example.worst_folders,
                settings=example.settings)  # fmt: skip
     return path.read_text()
 
 
-def test_shards_of_a_trial_are_put_together(example: Example, html: str, tmp_path: Path) -> None:
-    whole, *others = example.image_folders
-    for shard in (0, 1):
-        shutil.copytree(whole, tmp_path / str(shard))
-        records = [record for record in read_image_records(whole) if record.prompt_id % 2 == shard]
-        write_image_records(tmp_path / str(shard), records)
-    folders = [tmp_path / "1", tmp_path / "0", *others]
-    assert write(example, tmp_path / "page.html", folders, [example.trials[0], *example.trials]) == html
+def test_written_from_files_it_is_the_same_page(example: Example, html: str, tmp_path: Path) -> None:
+    assert write(example, tmp_path / "page.html", example.image_folders, example.trials) == html
 
 
 def test_every_folder_needs_its_trial(example: Example, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trials = 1: there are 6 image folders"):
         write(example, tmp_path / "page.html", example.image_folders, example.trials[:1])
+    with pytest.raises(ValueError, match="there are 1 worst-case folders"):
+        write(example, tmp_path / "page.html", example.image_folders, example.trials, example.worst_folders[:1])
     assert not (tmp_path / "page.html").exists()

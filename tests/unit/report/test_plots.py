@@ -1,20 +1,29 @@
+import copy
 import re
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.unit.report.example import Example
 
-from aelif.report.plots import NARROW, WIDE, Size, error_rate_groups, plot_distances, plot_error_rate, plot_families
+from aelif.report.claim import mean_improvements
+from aelif.report.curves import plot_error_curve, plot_split, plot_stress
+from aelif.report.drawing import NARROW, WIDE, Size
+from aelif.report.overview import plot_overview
+from aelif.report.plots import plot_distances, plot_families
+from aelif.report.tradeoff import plot_tradeoff
+from aelif.report.wording import distance, percent
 
 
 def drawings(example: Example, size: Size) -> list[str]:
+    shown = list(example.summary["variants"])
     return [
         plot_distances(example.summary, size),
-        plot_families(example.summary, size),
-        plot_error_rate(example.summary, example.scores, example.prompts, size),
+        plot_families(example.summary, shown, size),
+        plot_error_curve(example.summary, example.scores, example.prompts, shown, size),
+        plot_stress(example.summary, shown, size),
+        plot_split(example.summary, size),
+        plot_tradeoff(example.summary, size),
+        plot_overview({"one": example.summary, "two": example.summary}, size),
     ]
 
 
@@ -51,32 +60,28 @@ def test_undefined_figures_leave_gaps_not_errors() -> None:
     nothing = {"value": None, "low": None, "high": None}
     summary = {"variants": {"baseline": {"clean": nothing, "perturbed": nothing}}, "noise_floor": nothing}
     assert "–" in plot_distances(summary, WIDE)
-    assert plot_families(summary, NARROW)
-    assert plot_error_rate(summary, [], [], WIDE)
+    assert plot_families(summary, ["baseline"], NARROW)
+    assert plot_error_curve(summary, [], [], ["baseline"], WIDE)
 
 
-def test_groups_are_means_of_bands_with_standard_errors() -> None:
-    points = [(0.0, 0.8), (0.0, 0.9), (3.0, 1.0), (4.0, 1.2), (7.0, 1.1), (8.0, 1.3), (30.0, 1.5), (35.0, 1.6)]
-    groups = error_rate_groups(points)
-    assert [group[0] for group in groups] == pytest.approx([0.0, 3.5, 7.5, 32.5])
-    assert [group[2] for group in groups] == pytest.approx([0.85, 1.1, 1.2, 1.55])
-    error = np.std([1.0, 1.2], ddof=1) / np.sqrt(2)
-    assert groups[1][1] == pytest.approx(1.1 - error)
-    assert groups[1][3] == pytest.approx(1.1 + error)
+def test_alternatives_say_the_key_numbers(example: Example) -> None:
+    said = [ElementTree.fromstring(svg).attrib["aria-label"] for svg in drawings(example, WIDE)]
+    mask = example.summary["variants"]["aelif_mask"]
+    figures = [
+        [distance(mask[name]["value"]) for name in ("clean", "perturbed")],
+        [distance(mask["families"][family]["distance"]["value"]) for family in mask["families"]],
+        [distance(point["distance"]["value"]) for point in mask["curve"]],
+        [distance(points[-1]["distance"]["value"]) for points in mask["stress"].values()],
+        [distance(mask["split"][f"{part}_damage"]["value"]) for part in ("string", "denoiser", "text_encoder")],
+        [distance(mask[name]["value"]) for name in ("clean", "perturbed")],
+        [percent(mean_improvements({"one": example.summary})["aelif_mask"]["value"])],
+    ]
+    for text, numbers in zip(said, figures, strict=True):
+        assert all(number in text for number in numbers), text
 
 
-def test_a_lone_prompt_joins_its_neighbours() -> None:
-    assert [group[0] for group in error_rate_groups([(0, 0.8), (3, 1.0), (8, 1.2), (30, 1.5)])] == pytest.approx(
-        [0, 41 / 3]
-    )
-    assert [group[0] for group in error_rate_groups([(0, 0.8), (30, 1.5)])] == [0, 30]
-    assert error_rate_groups([]) == []
-
-
-@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 2)), max_size=40))
-def test_groups_keep_the_order_and_lie_within_the_points(points: list[tuple[float, float]]) -> None:
-    groups = error_rate_groups(sorted(points))
-    assert [group[0] for group in groups] == sorted(group[0] for group in groups)
-    for _, low, mid, high in groups:
-        assert low <= mid <= high
-        assert min(y for _, y in points) - 1e-9 <= mid <= max(y for _, y in points) + 1e-9
+def test_parts_of_unlike_sign_grow_apart_from_zero(example: Example) -> None:
+    summary = copy.deepcopy(example.summary)
+    for entry in summary["variants"].values():
+        entry["split"]["text_encoder_damage"] = {"value": -0.05, "low": None, "high": None}
+    assert "text encoder −0.050" in plot_split(summary, WIDE)

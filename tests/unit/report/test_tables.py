@@ -3,24 +3,30 @@ from statistics import mean
 import pytest
 from tests.unit.report.example import Example
 
-from aelif.report.tables import QUALITIES, damage, family_names, flatten, prompt_distances, result_rows
-from aelif.report.wording import distance
+from aelif.report.tables import (
+    RESULTS,
+    damage,
+    family_names,
+    family_rows,
+    figure_rows,
+    prompt_distances,
+    set_tables,
+    significance_cells,
+)
+from aelif.report.wording import distance, share
 
 
 def test_the_best_of_each_column_is_marked(example: Example) -> None:
-    rows = {row.name: row for row in result_rows(example.summary, "aelif_mask")}
+    rows = {row.name: row for row in figure_rows(example.summary["variants"], RESULTS, "aelif_mask")}
     variants = example.summary["variants"]
     assert [name for name, row in rows.items() if row.is_champion] == ["aelif_mask"]
     for column, name in enumerate(("clean", "perturbed")):
         best = min(variants, key=lambda key, name=name: variants[key][name]["value"])
         assert [key for key, row in rows.items() if row.cells[column].best] == [best]
-    qualities = result_rows(example.summary, None, QUALITIES)
-    highest = max(variants, key=lambda key: variants[key]["clip_t"]["value"])
-    assert [row.name for row in qualities if row.cells[1].best] == [highest]
 
 
 def test_nothing_is_best_of_one() -> None:
-    rows = result_rows({"variants": {"baseline": {"clean": {"value": 0.8, "low": 0.7, "high": 0.9}}}}, "baseline")
+    rows = figure_rows({"baseline": {"clean": {"value": 0.8, "low": 0.7, "high": 0.9}}}, RESULTS, "baseline")
     assert not any(cell.best for cell in rows[0].cells)
     assert [cell.text for cell in rows[0].cells] == ["0.800", "–", "–", "–", "–"]
 
@@ -52,10 +58,30 @@ def test_prompt_distances_leave_out_what_was_not_measured(example: Example) -> N
     assert distance(by_prompt.get(3)) == "–"
 
 
-def test_flatten_writes_settings_as_a_person_does() -> None:
-    nested = {"train": {"steps": 300.0, "rate": 5e-4, "prior": True, "gamma": None}, "seeds": [0.0, 1.0],
-              "files": [{"name": "a"}, {"name": "b"}]}  # fmt: skip
-    assert dict(flatten(nested)) == {
-        "train.steps": "300", "train.rate": "0.0005", "train.prior": "yes", "train.gamma": "none", "seeds": "0, 1",
-        "files[0].name": "a", "files[1].name": "b",
-    }  # fmt: skip
+def test_p_values_are_of_tested_variants_alone(example: Example) -> None:
+    cells = significance_cells(example.summary)
+    assert list(cells) == ["aelif_mask", "aelif_noise_conv"]
+    assert (cells["aelif_mask"].text, cells["aelif_mask"].ends) == ("0.012", "alone 0.0061")
+
+
+def test_prompt_sets_come_with_the_held_out_errors_first(example: Example) -> None:
+    tables = set_tables(example.summary)
+    assert [table.name for table in tables] == ["held_out", "tuning", "out_of_distribution", "class"]
+    variants = example.summary["variants"]
+    for table in tables:
+        for row in table.rows:
+            assert row.cells[0].text == distance(variants[row.name]["sets"][table.name]["distance"]["value"])
+    best = min(variants, key=lambda name: variants[name]["sets"]["held_out"]["distance"]["value"])
+    assert [row.name for row in tables[0].rows if row.cells[0].best] == [best]
+    assert not any(cell.best for row in tables[3].rows for cell in row.cells), "near the photos is no merit here"
+    assert set_tables({"variants": {"baseline": {}}}) == []
+
+
+def test_families_say_their_kind_and_what_they_really_did(example: Example) -> None:
+    rows = {family: (kind, severities) for family, kind, severities, _ in family_rows(example.summary, ["baseline"])}
+    assert {family: kind for family, (kind, _) in rows.items()} == {
+        family: "held out" if family in ("paper", "ocr") else "context" if family == "context" else "tuning"
+        for family in rows
+    }
+    figures = example.summary["variants"]["baseline"]["families"]["swap"]
+    assert rows["swap"][1] == (share(figures["error_rate"]), "1.0", "0.900", "2")

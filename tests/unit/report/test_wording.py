@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -7,35 +6,21 @@ from hypothesis import strategies as st
 
 from aelif.report.wording import (
     Interval,
-    best_variant,
-    clean_price,
     distance,
     distance_range,
+    p_value,
     percent,
     percent_range,
     read_interval,
+    share,
+    share_range,
+    significant,
     summary_key,
-    verdict_sentences,
 )
 
 
 def interval(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
     return {"value": value, "low": low, "high": high}
-
-
-def summary_of(gain: float, low: float, clean: float = 0.82) -> dict[str, Any]:
-    perturbed = 1 - gain
-    return {
-        "confidence": 0.95,
-        "variants": {
-            "baseline": {"clean": interval(0.8), "perturbed": interval(1.0)},
-            "aelif_mask": {
-                "clean": interval(clean),
-                "perturbed": interval(perturbed),
-                "improvement_plain": interval(gain, low, gain + 0.05),
-            },
-        },
-    }
 
 
 @pytest.mark.parametrize(
@@ -79,44 +64,28 @@ def test_summary_key_finds_a_variant_with_and_without_its_magnitude() -> None:
     assert summary_key(None, summary) is None
 
 
-def test_clean_price_and_best_variant() -> None:
-    summary = summary_of(0.1, 0.05)
-    assert clean_price("aelif_mask", summary) == pytest.approx(0.025)
-    assert best_variant(summary) == "aelif_mask"
-    summary["variants"].pop("aelif_mask")
-    assert best_variant(summary) is None
+def test_summary_key_reads_the_variant_that_an_entry_names() -> None:
+    summary = {"variants": {"mask": {"variant": "aelif_mask:0.3"}, "aelif_mask:0.3": {"variant": "aelif_mask:0.1"}}}
+    assert summary_key("aelif_mask:0.3", summary) == "mask"
+    assert summary_key("aelif_mask:0.1", summary) == "aelif_mask:0.3"
 
 
-def test_a_champion_is_named_with_its_gain_and_its_price() -> None:
-    headline, lead = verdict_sentences(summary_of(0.124, 0.04), {"champion": "aelif_mask:0.3", "passed": True})
-    assert headline == (
-        "With errors in the prompt, images by aelif_mask are 12.4\u202f% closer to the photos than the baseline’s."
-    )
-    assert "+12.4\u202f% (95\u202f% interval +4.0\u202f% – +17.4\u202f%), 0.876 against 1.000" in lead
-    assert "2.5\u202f% further from the photos, 0.820 against 0.800: that is its price." in lead
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0002, "< 0.001"), (0.00611, "0.0061"), (0.0122, "0.012"), (0.412, "0.41"), (1.0, "1.00"),
+                        (None, "–")]
+)  # fmt: skip
+def test_p_values_have_two_digits(value: float | None, text: str) -> None:
+    assert p_value(value) == text
 
 
-def test_no_price_is_claimed_where_the_clean_distance_falls() -> None:
-    _, lead = verdict_sentences(summary_of(0.1, 0.04, clean=0.76), {"champion": "aelif_mask", "passed": True})
-    assert "5.0\u202f% closer to the photos" in lead
-    assert "price" not in lead
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.002134, "0.00213"), (12.41, "12.4"), (-812.4, "−812"), (4213.7, "4214"), (None, "–")]
+)
+def test_figures_of_any_size_have_three_digits(value: float | None, text: str) -> None:
+    assert significant(value) == text
 
 
-@pytest.mark.parametrize(("low", "words"), [(-0.03, "measurably better"), (0.02, "does not pass every limit")])
-def test_a_staying_baseline_is_explained(low: float, words: str) -> None:
-    headline, lead = verdict_sentences(summary_of(0.05, low), {"champion": "baseline", "passed": True})
-    assert words in headline
-    assert lead.startswith("The best was aelif_mask.")
-
-
-def test_a_rejected_run_never_praises_a_champion() -> None:
-    for verdict in ({"champion": None, "passed": False}, {"champion": "aelif_mask", "passed": False}):
-        assert verdict_sentences(summary_of(0.1, 0.05), verdict)[0].startswith("No model passed the gate")
-
-
-def test_undefined_figures_give_sentences_without_numbers() -> None:
-    summary = summary_of(0.1, 0.05)
-    summary["variants"]["aelif_mask"] = {}
-    headline, lead = verdict_sentences(summary, {"champion": "aelif_mask", "passed": True})
-    assert headline == "aelif_mask is the champion."
-    assert "–" in lead
+def test_parts_of_a_whole_bear_a_sign_below_zero_alone() -> None:
+    assert share(0.124) == "12.4\u202f%"
+    assert share(-0.03) == "−3.0\u202f%"
+    assert share_range(Interval(value=0.5, low=-0.1, high=0.6)) == "−10.0\u202f% – 60.0\u202f%"

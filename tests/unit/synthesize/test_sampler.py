@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
@@ -10,7 +11,16 @@ from PIL import Image
 from tests.tiny import write_photos, write_tiny_flux, write_tiny_sd, write_tiny_sd3, write_tiny_sdxl
 
 from aelif.artifacts import read_image_records
-from aelif.config import DataConfig, LoraConfig, OptimizerConfig, SynthesisConfig, TrainConfig, Trial
+from aelif.config import (
+    AugmentationConfig,
+    DataConfig,
+    LoraConfig,
+    OptimizerConfig,
+    StressConfig,
+    SynthesisConfig,
+    TrainConfig,
+    Trial,
+)
 from aelif.models.adapter import open_model
 from aelif.models.pipeline import open_pipeline
 from aelif.models.sampling import denoise, sample
@@ -21,8 +31,16 @@ from aelif.synthesize.sampler import generate_images
 from aelif.train.dreambooth import fine_tune
 
 PROGRESS = StepProgress("synthesize", "test")
+STRESS = StressConfig(magnitudes=(0.5,))
 TEXTS = ["a photo of sks backpack", "a poto of sks backpack", "a photo of sks bakpack", "a photo of sks backpack"]
-PROMPTS = [{"prompt_id": index, "prompt": text} for index, text in enumerate(TEXTS)]
+
+
+def prompt_row(index: int, text: str, *, clean_id: int | None = None, prompt_set: str = "clean", **stress) -> dict:
+    clean_id = index if clean_id is None else clean_id
+    return {"prompt_id": index, "clean_id": clean_id, "prompt": text, "prompt_set": prompt_set, **stress}
+
+
+PROMPTS = [prompt_row(index, text) for index, text in enumerate(TEXTS)]
 DATA = DataConfig(
     instance_images="photos", instance_prompt="a photo of sks backpack", class_prompt="a photo of a backpack"
 )
@@ -45,10 +63,10 @@ def model(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def generate(base: Path, model: Path | None, output: Path, *, shard: int = 0, num_shards: int = 1, prompts=PROMPTS,
-             **settings) -> dict[str, bytes]:  # fmt: skip
+             stress: StressConfig = STRESS, **settings) -> dict[str, bytes]:  # fmt: skip
     config = SynthesisConfig(**{"steps": 3, "images_per_prompt": 3, "batch_size": 2, **settings})
-    generate_images(base=base, model=model, prompts=prompts, output=output, config=config, shard=shard,
-                    num_shards=num_shards, progress=PROGRESS)  # fmt: skip
+    generate_images(base=base, model=model, prompts=prompts, output=output, config=config, stress=stress,
+                    shard=shard, num_shards=num_shards, progress=PROGRESS)  # fmt: skip
     return {path.name: path.read_bytes() for path in sorted(output.glob("*.png"))}
 
 
@@ -119,12 +137,27 @@ def test_t5_reads_as_many_tokens_as_in_training(tmp_path: Path, monkeypatch: pyt
 
 
 def test_sharding_changes_no_byte(base: Path, model: Path, tmp_path: Path):
-    whole = generate(base, model, tmp_path / "whole")
-    parts: dict[str, bytes] = {}
-    for shard in range(3):
-        parts |= generate(base, model, tmp_path / f"shard{shard}", shard=shard, num_shards=3)
-    assert parts == whole
-    assert len(whole) == 4 * 3
+    prompts = [*PROMPTS, *stress_rows(4, 0.3, 0.9)]
+    whole = generate(base, model, tmp_path / "whole", prompts=prompts, batch_size=5)
+    assert len(whole) == 6 * 3
+    for num_shards in (2, 3):
+        parts: dict[str, bytes] = {}
+        for shard in range(num_shards):
+            part = generate(base, model, tmp_path / "shard", prompts=prompts, shard=shard, num_shards=num_shards,
+                            batch_size=5)  # fmt: skip
+            assert not part.keys() & parts.keys()
+            parts |= part
+        assert parts == whole
+
+
+def test_batches_that_mix_prompts_paint_what_those_of_one_prompt_do(base: Path, model: Path, tmp_path: Path):
+    prompts = [*PROMPTS, *stress_rows(4, 0.3, 0.9)]
+    folders = [tmp_path / f"batches-of-{size}" for size in (3, 32)]
+    for folder, size in zip(folders, (3, 32), strict=True):
+        generate(base, model, folder, prompts=prompts, batch_size=size)
+    for path in folders[0].glob("*.png"):
+        alone, mixed = (np.asarray(Image.open(folder / path.name), dtype=int) for folder in folders)
+        assert np.abs(alone - mixed).max() <= 1
 
 
 def test_latents_depend_on_prompt_id_and_image_index_alone(base: Path, model: Path, tmp_path: Path):
@@ -150,15 +183,65 @@ def test_image_folder(base: Path, model: Path, tmp_path: Path):
     assert Image.open(tmp_path / "images" / records[0].file_name).size == (64, 64)
 
 
-def test_shards_that_do_not_exist(base: Path, tmp_path: Path):
+def test_what_cannot_be_generated(base: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="shard = 2: give one from 0 to 1"):
         generate(base, None, tmp_path / "x", shard=2, num_shards=2)
-    with pytest.raises(ValueError, match="none of 4 prompts falls on it"):
-        generate(base, None, tmp_path / "x", shard=4, num_shards=5)
+    with pytest.raises(ValueError, match=r"num_shards = 7: 12 images in batches of 2 are 6 batches; use at most 6"):
+        generate(base, None, tmp_path / "x", shard=6, num_shards=7)
+    with pytest.raises(ValueError, match="prompts: the table has none"):
+        generate(base, None, tmp_path / "x", prompts=[])
 
 
 def test_a_perturbed_prompt_starts_from_the_noise_of_its_clean_prompt(base: Path, tmp_path: Path):
-    rows = [{"prompt_id": index, "clean_id": clean, "prompt": TEXTS[0]} for index, clean in enumerate([0, 1, 0])]
+    rows = [prompt_row(index, TEXTS[0], clean_id=clean) for index, clean in enumerate([0, 1, 0])]
     files = generate(base, None, tmp_path / "images", prompts=rows)
     assert files["00002-0001.png"] == files["00000-0001.png"]
     assert files["00001-0001.png"] != files["00000-0001.png"]
+
+
+# ── Stress ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def stress_rows(first: int, *magnitudes: float, family: str = "aelif_noise_conv", text: str = TEXTS[0]) -> list[dict]:
+    return [
+        prompt_row(first + number, text, clean_id=0, prompt_set="stress", family=family, severity=magnitude)
+        for number, magnitude in enumerate(magnitudes)
+    ]
+
+
+def test_stress_changes_its_own_rows_alone(base: Path, model: Path, tmp_path: Path):
+    settings = {"batch_size": 3}
+    plain = generate(base, model, tmp_path / "plain", **settings)
+    files = generate(base, model, tmp_path / "stress", prompts=[*PROMPTS, *stress_rows(4, 1e-9, 0.4, 0.9)], **settings)
+    assert {name: files[name] for name in plain} == plain
+    images = [[files[f"{prompt:05d}-{index:04d}.png"] for index in range(3)] for prompt in (0, 4, 5, 6)]
+    assert images[0] == images[1], "no token is hit"
+    assert all(len(set(at)) == 3 for at in zip(*(images[row] for row in (0, 2, 3)), strict=True))
+
+
+def test_stress_takes_its_settings(base: Path, tmp_path: Path):
+    rows = stress_rows(0, 1.0, family="aelif_mask")
+    words, all_tokens = (
+        generate(base, None, tmp_path / eligible, prompts=rows,
+                 stress=StressConfig(settings=AugmentationConfig(eligible=eligible)))
+        for eligible in ("content", "all")
+    )  # fmt: skip
+    assert words != all_tokens
+
+
+def test_stress_cannot_mask_attention_where_nobody_reads_a_mask(tmp_path: Path):
+    base = write_tiny_sd3(tmp_path / "base")
+    stress = StressConfig(settings=AugmentationConfig(mask_attention=True))
+    with pytest.raises(ValueError, match=r"mask_attention = True: the denoiser of sd3 reads no attention mask; turn"):
+        generate(base, None, tmp_path / "x", prompts=stress_rows(0, 0.5), stress=stress)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_file_that_cannot_be_written_fails_the_step(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="no space left; free some space"):
+        generate(base, None, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
