@@ -148,7 +148,7 @@ def print_perturbed(console: Console, rows: list[dict[str, Any]], *, reader: str
     table = Table(title=escape(clean["prompt"]), caption=marks + measured, title_justify="left",
                   caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)  # fmt: skip
     table.add_column("family", no_wrap=True)
-    table.add_column("prompt")
+    table.add_column("prompt", overflow="fold", ratio=1)
     table.add_column("edits", style="dim")
     for heading in ("characters\nwrong", *(("tokens\nchanged", "embedding\ncosine") if reader else ())):
         table.add_column(heading, justify="right", no_wrap=True)
