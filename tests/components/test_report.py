@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kfp import compiler, dsl, local
+from markupsafe import escape
 from tests.unit.report.example import make_example
 
+from aelif.config import ScoreConfig
 from aelif.report.component import write_report
+from aelif.report.page import render_report
+from aelif.score.summary import summarize
 
 
 @dsl.component(install_kfp_package=False)
@@ -47,6 +52,29 @@ def test_the_step_takes_collected_image_folders(tmp_path: Path, monkeypatch: pyt
     assert text.startswith("<!DOCTYPE html>")
     assert "images by aelif_noise_conv for" in text
     assert "worst of 40 tried" in text
+
+
+def test_the_page_reads_what_the_scores_make(tmp_path: Path) -> None:
+    example = make_example(tmp_path, seeds=(0, 1))
+    summary = summarize(
+        example.scores,
+        reference_distances_N=np.array([0.4, 0.5, 0.6]),
+        seed_distances_KP=np.array([[0.3, 0.4, 0.35]]),
+        num_reference=3,
+        config=ScoreConfig(resamples=200),
+        prompts=example.prompts,
+        worst=example.worst,
+    )
+    for name, entry in example.summary["variants"].items():
+        assert entry.keys() == summary["variants"][name].keys(), "the made-up summary has the layout of a real one"
+        for part in ("sets", "stress", "split", "worst_case", "cross_checks", "families"):
+            assert entry[part].keys() == summary["variants"][name][part].keys(), part
+    page = render_report(
+        summary=summary, verdict=example.verdict, scores=example.scores, prompts=example.prompts, images={}, photos=[],
+        settings=example.settings, worst=example.worst,
+    )  # fmt: skip
+    for words in (summary["interval_method"].split(".")[0], "Whose damage it is", "Worst cases", *summary["notes"]):
+        assert str(escape(words)) in page
 
 
 def test_the_step_compiles(tmp_path: Path) -> None:

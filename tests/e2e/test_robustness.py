@@ -60,7 +60,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_every_promised_file_is_there(finished: Finished):
     output = finished.output
-    for name in ("summary.json", "scores.parquet", "report.html", "run.log", "../mlflow.db"):
+    for name in ("summary.json", "scores.parquet", "prompts.parquet", "worst.parquet", "report.html", "run.log",
+                 "../mlflow.db"):  # fmt: skip
         assert (output / name).stat().st_size > 0
     assert len(list((output / "images").glob("*/seed-0/*.png"))) >= 3 * 2 * 2
     assert sorted(path.name for path in (output / "images").iterdir()) == [
@@ -68,9 +69,9 @@ def test_every_promised_file_is_there(finished: Finished):
     ]  # fmt: skip
 
 
-def test_the_summary_is_schema_1(finished: Finished):
+def test_the_summary_is_schema_2(finished: Finished):
     summary = read_json(finished.output / "summary.json")
-    assert summary["schema"] == 1
+    assert summary["schema"] == 2
     assert list(summary["variants"]) == VARIANTS
     for name, scores in summary["variants"].items():
         wanted = {"clean", "perturbed"} | ({"improvement_plain", "improvement_excess"} if name != "baseline" else set())
@@ -78,7 +79,8 @@ def test_the_summary_is_schema_1(finished: Finished):
         assert all(set(scores[key]) == INTERVAL for key in wanted)
         for prompts in ("clean", "perturbed"):
             interval = scores[prompts]
-            assert 0 < interval["low"] <= interval["value"] <= interval["high"] < 2
+            assert 0 < interval["value"] < 2
+            assert interval["low"] is None or interval["low"] <= interval["value"] <= interval["high"]
     assert set(summary["noise_floor"]) == INTERVAL
     assert summary["seeds"] == [0]
     assert set(summary["verdict"]) >= {"champion", "reasons"}
@@ -91,7 +93,7 @@ def test_the_summary_is_schema_1(finished: Finished):
 def test_scores_hold_every_trial_and_prompt(finished: Finished):
     rows = read_table(finished.output / "scores.parquet", score_schema())
     assert {row["variant"].split(":")[0] for row in rows} == set(VARIANTS)
-    assert {row["prompt_set"] for row in rows} == {"clean", "perturbed"}
+    assert {row["prompt_set"] for row in rows} == {"clean", "perturbed", "out_of_distribution", "class", "stress"}
 
 
 def test_the_terminal_shows_verdict_table_and_where_to_look(finished: Finished):

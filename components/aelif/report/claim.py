@@ -65,6 +65,8 @@ def claim_sentences(parts: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     relation = "closer to" if (gain.value or 0.0) >= 0 else "further from"
     on = f"on average over {len(parts)} models" if len(parts) > 1 else "on the one model measured"
     headline = f"With errors in the prompt, images by {best} are {size} {relation} the photos, {on}."
+    if gain.low is not None and gain.high is not None and gain.low <= 0 <= gain.high:
+        headline = f"With errors in the prompt, no gain can be told from chance {on}: {best} comes first."
     ends = f", interval {percent_range(gain)}" if percent_range(gain) else ""
     price = percent(_mean_price(parts, best))
     measured = (

@@ -68,16 +68,21 @@ def plot_error_curve(
         axes = add_axes(figure, left=14 + text_width("0.000", size), right=14)
         if len(rates) * len(dots) <= MAX_DOTS:
             for name, values in dots.items():
-                points = [(rates[key], value) for key, value in values.items() if key in rates]
-                style = series[name].style
-                axes.plot([x for x, _ in points], [y for _, y in points], MARKERS[style], color=color(style), alpha=0.4,
-                          markersize=4, markeredgewidth=0, zorder=2)  # fmt: skip
-        curves = {name: summary["variants"][name].get("curve") or [] for name in shown}
+                _dots(axes, [(rates[key], value) for key, value in values.items() if key in rates], series[name].style)
+        curves = {
+            name: [row for row in summary["variants"][name].get("curve") or [] if row["error_rate"] is not None]
+            for name in shown
+        }
         for name, curve in curves.items():
-            _line(axes, series[name], [(100 * (row["error_rate"] or 0.0), row["distance"]) for row in curve], shown)
+            _line(axes, series[name], [(100 * row["error_rate"], row["distance"]) for row in curve], shown)
         _finish(axes, summary, size, "character error rate of the prompt, %")
         told = {name: _said(points) for name, points in curves.items() if points}
         return to_svg(figure, size, described("Distance against the share of wrong characters", told))
+
+
+def _dots(axes: Axes, points: Sequence[tuple[float, float]], style: int) -> None:
+    axes.plot([x for x, _ in points], [y for _, y in points], MARKERS[style], color=color(style), alpha=0.4,
+              markersize=4, markeredgewidth=0, zorder=2)  # fmt: skip
 
 
 def _said(curve: Sequence[Mapping[str, Any]]) -> str:

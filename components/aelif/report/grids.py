@@ -88,9 +88,6 @@ def select_prompts(
     by_set = {name: [prompt for prompt in prompts if prompt["prompt_set"] == name]
               for name in ("clean", "perturbed", "out_of_distribution", "class")}  # fmt: skip
     perturbed = [prompt for prompt in by_set["perturbed"] if prompt["prompt_id"] in base]
-    perturbed.sort(key=lambda prompt: (-base[prompt["prompt_id"]], prompt["prompt_id"]))
-    worst = list({prompt["family"]: prompt for prompt in reversed(perturbed)}.values())[::-1]
-    worst.sort(key=lambda prompt: (-base[prompt["prompt_id"]], prompt["prompt_id"]))
     pair = tuple(name for name in shown if name in (BASELINE, best)) or tuple(shown)
     contexts = by_set["out_of_distribution"]
     contexts = contexts[:: max(1, -(-len(contexts) // MAX_CONTEXTS))]
@@ -100,7 +97,7 @@ def select_prompts(
          by_set["clean"][:MAX_CLEAN_PROMPTS], tuple(shown)),
         ("worst", "The worst errors",
          "Of each family, the prompt that takes the baseline furthest from the photos; worst first.",
-         worst[:MAX_WORST_PROMPTS], tuple(shown)),
+         _worst_of_families(perturbed, base)[:MAX_WORST_PROMPTS], tuple(shown)),
         ("contexts", "New contexts", "The subject where no photo shows it: an augmentation must not cost these.",
          contexts, pair),
         ("class", "The bare class prompt", "Asked for the class alone, a model should not paint the very subject: "
@@ -113,6 +110,15 @@ def select_prompts(
         for kind, title, reason, chosen, variants in rows
         if chosen
     ]
+
+
+def _worst_of_families(perturbed: Sequence[Prompt], base: Mapping[int, float]) -> list[Prompt]:
+    """Return the prompt of each family on which the baseline does worst, the worst family first."""
+    ranked = sorted(perturbed, key=lambda prompt: (-base[prompt["prompt_id"]], prompt["prompt_id"]))
+    firsts: dict[str, Prompt] = {}
+    for prompt in ranked:
+        firsts.setdefault(prompt["family"], prompt)
+    return list(firsts.values())
 
 
 def _lost(
@@ -143,8 +149,7 @@ def build_grids(
     distances = prompt_distances(scores, summary)
     first = {name: pictures for name, pictures in first_trials(images, summary).items() if name in shown}
     groups = select_prompts(prompts, distances, best, list(first))
-    num_cells = sum(len(group.prompts) * len(group.variants) for group in groups)
-    per_cell = max(1, min(MAX_IMAGES_PER_CELL, MAX_IMAGES // max(1, num_cells)))
+    per_cell = _images_per_cell(groups)
 
     def strip(name: str, prompt_id: int, kind: str) -> Strip:
         leakage = read_interval(summary["variants"][name].get("leakage")).value if kind == "class" else None
@@ -171,6 +176,11 @@ def build_grids(
         )
         for group in groups
     ]
+
+
+def _images_per_cell(groups: Sequence[Group]) -> int:
+    num_cells = sum(len(group.prompts) * len(group.variants) for group in groups)
+    return max(1, min(MAX_IMAGES_PER_CELL, MAX_IMAGES // max(1, num_cells)))
 
 
 def first_trials(images: Mapping[str, Sequence[Picture]], summary: Mapping[str, Any]) -> dict[str, Sequence[Picture]]:

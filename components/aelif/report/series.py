@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aelif.config import AUGMENTATIONS, BASELINE
+from aelif.config import BASELINE, Variant
 from aelif.report.wording import read_interval
 
 NUM_STYLES = 8
 """Colours and markers that tell series apart; more variants share those of their augmentation."""
 
 _SYMBOLS = {"magnitude": "p", "noise_std": "σ", "noise_mean": "μ"}
-_JOINT = re.compile(rf"\+(?=(?:{'|'.join(AUGMENTATIONS)})\b)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +56,12 @@ def read_series(summary: Mapping[str, Any]) -> dict[str, Series]:
 
 
 def _read(text: str) -> tuple[str, dict[str, str]]:
-    """Return augmentation and parameters of a variant as trials write it; that it is valid was checked before."""
-    terms = [term.split("@") for term in _JOINT.split(text)]
-    parameters: dict[str, str] = {}
-    names = []
-    for head, *options in terms:
-        name, _, magnitude = head.partition(":")
-        names.append(name)
-        parameters |= {"magnitude": magnitude} if magnitude else {}
-        parameters |= {field: value for field, _, value in (option.partition("=") for option in options)}
-    return "+".join(names), parameters if len(terms) == 1 else {}
+    """Return augmentation and parameters of a variant as trials write it."""
+    variant = Variant.parse(text)
+    if len(variant.terms) != 1:
+        return variant.augmentation, {}
+    (term,) = variant.terms
+    return variant.augmentation, {"magnitude": str(term.magnitude), **dict(term.options)}
 
 
 def _settings(parameters: Mapping[str, str]) -> str:

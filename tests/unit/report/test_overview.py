@@ -50,6 +50,7 @@ def test_the_claim_stands_beside_what_was_measured(gain: float, words: str) -> N
     assert "about 65\u202f% smaller" in text
     assert "changes by +5.0\u202f%" in text
     assert ("further from the photos" in text) == (gain < 0)
+    assert ("no gain can be told from chance" in text) == (gain == 0.05)
 
 
 def test_rows_hold_every_part_and_variant(example: Example) -> None:
