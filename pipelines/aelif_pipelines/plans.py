@@ -21,7 +21,7 @@ _FAMILIES = ("paper", "misspelling", "keyboard", "delete", "swap", "substitute",
 
 
 def paper() -> dict[str, RunConfig]:
-    """The paper's table on both miniatures, with errors, stress curves and worst cases: some 35 minutes on two cores."""
+    """The paper's table on both miniatures, with errors, stress curves, worst cases: 40 minutes on two cores."""
     base = _with_paper_table(quickstart(), magnitudes=(0.1, 0.3, 0.6), attack=AttackConfig(budget=16, images=2))
     base = replace(base, synthesis=replace(base.synthesis, images_per_prompt=4))
     return {"miniature-sdxl": base, "miniature-sd3": on_sd3(base)}

@@ -30,7 +30,7 @@ def deliver(
     trials: list[str],
     digests: dict[str, Any],
 ) -> None:
-    """Write `summary.json`, `scores.parquet`, `prompts.parquet`, `worst.parquet`, `report.html` and `images/<variant>/seed-<n>/`.
+    """Write the summary, the tables, the report, and `images/<variant>/seed-<n>/`.
 
     The summary gets the verdict and the digests; each file replaces the one of an earlier run whole.
     """

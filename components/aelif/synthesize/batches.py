@@ -37,10 +37,11 @@ def batches_of_shard(
     """Return the batches of one shard: of all batches of the run, those whose number modulo `num_shards` is `shard`.
 
     The run's images are ordered by prompt and number, and cut into batches of `batch_size`; the last
-    one holds what remains. So a batch is the same whatever the number of shards.
+    one holds what remains. So a batch is the same whatever the number of shards; of more shards than
+    batches, the last ones have none.
 
     Raises:
-        ValueError: if there are no prompts, the shard does not exist, or no batch falls on it.
+        ValueError: if there are no prompts, or the shard does not exist.
     """
     if not 0 <= shard < num_shards:
         raise ValueError(f"shard = {shard}: give one from 0 to {num_shards - 1}")
@@ -50,9 +51,4 @@ def batches_of_shard(
     images = [PlannedImage(row=row, index=index) for row in rows for index in range(config.images_per_prompt)]
     size = config.batch_size
     batches = [images[first : first + size] for first in range(0, len(images), size)]
-    if shard >= len(batches):
-        raise ValueError(
-            f"num_shards = {num_shards}: {len(images)} images in batches of {size} are {len(batches)} batches; "
-            f"use at most {len(batches)} shards, or a smaller batch_size"
-        )
     return batches[shard::num_shards]

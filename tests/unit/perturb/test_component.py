@@ -22,8 +22,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(base, path, prompts, seed=0):
     perturb_prompts.python_func(
-        base=SimpleNamespace(path=str(base)), data=DATA, prompts=prompts, synthesis={"images_per_prompt": 2.0}, seed=seed,
-        table=SimpleNamespace(path=str(path)), code_version="test",
+        base=SimpleNamespace(path=str(base)), data=DATA, prompts=prompts, synthesis={"images_per_prompt": 2.0},
+        seed=seed, table=SimpleNamespace(path=str(path)), code_version="test",
     )  # fmt: skip
 
 

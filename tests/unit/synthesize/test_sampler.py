@@ -140,7 +140,7 @@ def test_sharding_changes_no_byte(base: Path, model: Path, tmp_path: Path):
     prompts = [*PROMPTS, *stress_rows(4, 0.3, 0.9)]
     whole = generate(base, model, tmp_path / "whole", prompts=prompts, batch_size=5)
     assert len(whole) == 6 * 3
-    for num_shards in (2, 3):
+    for num_shards in (2, 3, 5):  # of five shards the last one has no batch
         parts: dict[str, bytes] = {}
         for shard in range(num_shards):
             part = generate(base, model, tmp_path / "shard", prompts=prompts, shard=shard, num_shards=num_shards,
@@ -186,8 +186,6 @@ def test_image_folder(base: Path, model: Path, tmp_path: Path):
 def test_what_cannot_be_generated(base: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="shard = 2: give one from 0 to 1"):
         generate(base, None, tmp_path / "x", shard=2, num_shards=2)
-    with pytest.raises(ValueError, match=r"num_shards = 7: 12 images in batches of 2 are 6 batches; use at most 6"):
-        generate(base, None, tmp_path / "x", shard=6, num_shards=7)
     with pytest.raises(ValueError, match="prompts: the table has none"):
         generate(base, None, tmp_path / "x", prompts=[])
 
