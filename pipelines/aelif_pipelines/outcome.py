@@ -71,7 +71,9 @@ def _print_parts(console: Console, summary: dict[str, Any], output: Path) -> Non
 
 def _print_places(console: Console, output: Path) -> None:
     console.print(f"Report   {output / 'report.html'}\nScores   {output / 'summary.json'}", highlight=False)
-    console.print(f"MLflow   aelif ui {output.parent}", highlight=False)
+    above = [output.parent, *output.parent.parents]
+    store = next((folder for folder in above if (folder / "mlflow.db").exists()), output.parent)  # parts share a plan's
+    console.print(f"MLflow   aelif ui {store}", highlight=False)
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -10,7 +10,6 @@ from aelif.report.wording import read_interval
 
 _QUALITIES = {
     "w2": ("W2", "distance; lower is better"),
-    "sliced_w2": ("Sliced W2", "distance; lower is better"),
     "clip_t": ("Prompt alignment", "CLIP-T; higher is better"),
     "clip_i": ("Likeness to photos", "CLIP-I; higher is better"),
     "dino": ("Likeness to photos", "DINO; higher is better"),
@@ -36,7 +35,7 @@ def quality_table(summary: Mapping[str, Any]) -> tuple[list[tuple[str, str]], li
 
 # ── Cross-checks ───────────────────────────────────────────────────────────────────────────────
 
-_CHECKS = {"w1": "W1 of the whole set", "cmmd": "CMMD", "kid": "KID", "frechet": "Fréchet"}
+_CHECKS = {"w1": "W1 of the whole set", "cmmd": "CMMD", "kid": "KID", "frechet": "Fréchet", "sliced_w2": "Sliced W2"}
 
 
 def check_tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[Row]]]:
@@ -44,7 +43,11 @@ def check_tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[
     tables = []
     for prompt_set in ("clean", "perturbed"):
         entries = {
-            name: (entry.get("cross_checks") or {}).get(prompt_set) or {} for name, entry in summary["variants"].items()
+            name: {
+                **((entry.get("cross_checks") or {}).get(prompt_set) or {}),
+                **({"sliced_w2": entry.get("sliced_w2")} if prompt_set == "clean" else {}),  # the mean over prompts
+            }
+            for name, entry in summary["variants"].items()
         }
         columns = [check for check in _CHECKS if any(read_interval(e.get(check)).value is not None
                                                      for e in entries.values())]  # fmt: skip

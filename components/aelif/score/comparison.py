@@ -14,7 +14,7 @@ from aelif.config import BASELINE, ScoreConfig
 from aelif.score.bootstrap import Distances, improvement_excess, improvement_plain
 from aelif.score.draws import make_draws
 from aelif.score.grid import Columns, ScoreGrid
-from aelif.score.intervals import Interval, to_interval, to_intervals
+from aelif.score.intervals import UNDEFINED, Interval, to_interval, to_intervals
 from aelif.score.permutation import flip_test, flip_units, holm
 
 _PROMPTS_AT_ONCE = 256
@@ -73,7 +73,14 @@ def describe_means(comparison: Comparison, variant: str) -> dict[str, Interval]:
     for metric in grid.values:
         if metric != "w1":
             entry[metric] = comparison.interval(comparison.mean(variant, grid.sets["clean"], metric))
+    entry["near_copies"] = _within(entry["near_copies"], 0, 1)
     return entry
+
+
+def _within(interval: Interval, lowest: float, highest: float) -> Interval:
+    """Return an interval whose ends are values that the figure can take: Student's width knows no bounds."""
+    ends = {name: interval[name] for name in ("low", "high")}
+    return {**interval, **{name: None if end is None else min(max(end, lowest), highest) for name, end in ends.items()}}
 
 
 def describe_sets(comparison: Comparison, variant: str) -> dict[str, Any]:
@@ -85,7 +92,9 @@ def describe_sets(comparison: Comparison, variant: str) -> dict[str, Any]:
         entry = comparison.against_base(variant, columns)
         if variant != BASELINE and name in ("tuning", "held_out"):
             excess_L = improvement_excess(comparison.distances(BASELINE, name), comparison.distances(variant, name))
-            entry["improvement_excess"] = comparison.interval(excess_L)
+            excess = comparison.interval(excess_L)
+            # A quotient of next to nothing (some resamples do the baseline no damage at all) is no figure.
+            entry["improvement_excess"] = excess if excess["low"] is not None else dict(UNDEFINED)
         entries[name] = {**entry, "clip_t": comparison.interval(comparison.mean(variant, columns, "clip_t"))}
     return entries
 
