@@ -234,7 +234,7 @@ def test_wrong_variants_are_refused(text, message):
         (AugmentationConfig, "string_families", (), "at least one"),
         *((AugmentationConfig, "string_severity", value, r"share in \(0, 1\]") for value in (0.0, 1.1)),
         (AugmentationConfig, "string_draws", 0, "at least 1"),
-        *((SynthesisConfig, name, 0, "give at least 2") for name in ("images_per_prompt", "steps", "batch_size")),
+        *((SynthesisConfig, name, 0, "give at least") for name in ("images_per_prompt", "steps", "batch_size")),
         (SynthesisConfig, "guidance_scale", 0.5, "give at least 1"),
         (ScoreConfig, "resamples", 99, "at least 100"),
         (ScoreConfig, "confidence", 1.0, "0.95"),
