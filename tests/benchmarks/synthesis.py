@@ -22,6 +22,7 @@ from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from transformers.utils import logging
 
 import aelif.models.miniature
 from aelif.config import StressConfig, SynthesisConfig
@@ -143,6 +144,7 @@ def compare(case: str, rows: list[dict[str, Any]], config: SynthesisConfig, repe
 
 
 def main() -> None:
+    logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--images", nargs="+", type=int, default=[2, 4, 8], help="images per prompt")
