@@ -80,6 +80,7 @@ def run(
     Example: aelif run --instance-images photos/ --instance-prompt "a photo of sks backpack"
     --class-prompt "a photo of a backpack" --seeds 3 --output outputs/backpack
     """
+    from aelif_pipelines.outcome import print_settings
     from aelif_pipelines.settings import load_runs, parse_assignment
 
     given: dict[str, Any] = {
@@ -96,7 +97,7 @@ def run(
     changes.update(parse_assignment(text) for text in set_ or [])
     runs = load_runs(recipe, file=config, changes=changes, smoke=smoke, only=only or ())
     if dry_run:
-        _print_settings(runs)
+        print_settings(console, runs)
         return
     _run(runs, output or Path("outputs") / recipe, caching=not fresh)
 
@@ -104,15 +105,6 @@ def run(
 def _absolute(uri: str) -> str:
     """Return a local path as absolute, other URIs unchanged: steps run in other folders."""
     return uri if "://" in uri else str(Path(uri).expanduser().resolve())
-
-
-def _print_settings(runs: Any) -> None:
-    import yaml
-
-    from aelif.config import to_dict
-
-    plain = {name: to_dict(part) for name, part in runs.items()} if isinstance(runs, dict) else to_dict(runs)
-    console.print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), highlight=False, markup=False)
 
 
 def _run(runs: Any, output: Path, *, caching: bool) -> None:

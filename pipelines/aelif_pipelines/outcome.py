@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from aelif.config import FAMILIES, RunConfig
+from aelif.config import FAMILIES, RunConfig, to_dict
 
 _NAME_WIDTH = 20
 """Of the column of variants."""
@@ -27,6 +27,14 @@ def print_plan(console: Console, config: RunConfig, output: Path) -> None:
         f"{len(config.variants)} variants ({variants}) × {len(config.seeds)} seeds → {output}",
         highlight=False,
     )
+
+
+def print_settings(console: Console, runs: RunConfig | Mapping[str, RunConfig]) -> None:
+    """Print a run's settings, or those of a plan's parts, as the YAML that --config reads."""
+    import yaml
+
+    plain = {name: to_dict(part) for name, part in runs.items()} if isinstance(runs, Mapping) else to_dict(runs)
+    console.print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), highlight=False, markup=False)
 
 
 def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> None:

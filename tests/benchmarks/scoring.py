@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from scoring_cost import cost_curves, plot, print_curves, timed, unit_rows
 
+from aelif.score.draws import Draws, make_draws
+
 SIZES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 TOLERANCE = 1e-9
 
@@ -79,15 +81,14 @@ def plain_once(
 
 
 def ours(
-    images_VSPND: np.ndarray, photos_MD: np.ndarray, seeds_RS: np.ndarray, prompts_RP: np.ndarray
+    images_VSPND: np.ndarray, photos_MD: np.ndarray, draws: Draws, resamples: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the same, as scoring does it."""
-    from aelif.score.bootstrap import resample_mean
     from aelif.score.wasserstein import wasserstein_many
 
     groups = images_VSPND.reshape(-1, *images_VSPND.shape[-2:])
     distances_VSP = wasserstein_many(groups, photos_MD).reshape(images_VSPND.shape[:3])
-    return distances_VSP, np.array([resample_mean(table_SP, seeds_RS, prompts_RP) for table_SP in distances_VSP])
+    return distances_VSP, draws.means(distances_VSP, range(distances_VSP.shape[2]))[:, : resamples + 1]
 
 
 def compare(work: Work) -> dict[str, float]:
@@ -95,15 +96,15 @@ def compare(work: Work) -> dict[str, float]:
 
     `plain_s` is scaled from `work.timed` resamples; everything else is timed in full.
     """
-    from aelif.score.bootstrap import draw_clustered_weights, draw_weights
     from aelif.score.wasserstein import wasserstein_many
 
     shape = (work.variants, work.seeds, work.prompts, work.images, work.width)
     images_VSPND = unit_rows(int(np.prod(shape[:-1])), work.width, 0).reshape(shape)
     photos_MD = unit_rows(work.photos, work.width, 1)
-    seeds_RS = draw_weights(work.seeds, work.resamples, "seeds")
     clusters_P = [prompt // work.versions for prompt in range(work.prompts)]
-    prompts_RP = draw_clustered_weights(clusters_P, work.clean_prompts, work.resamples)
+    draws, rows = make_draws(work.seeds, clusters_P, work.clean_prompts, work.resamples), slice(work.resamples + 1)
+    place_P, units_LU = draws.unit_weights(range(work.prompts))
+    seeds_RS, prompts_RP = draws.seeds[rows], (units_LU / np.bincount(place_P))[rows, place_P]
     given = (images_VSPND, photos_MD, seeds_RS, prompts_RP)
     few = slice(1, work.timed + 1)
     plain(images_VSPND, photos_MD, seeds_RS[:1], prompts_RP[:1])  # imports are no part of the comparison
@@ -111,7 +112,7 @@ def compare(work: Work) -> dict[str, float]:
     groups = images_VSPND.reshape(-1, work.images, work.width)
     ours_alone_s, _ = timed(lambda: wasserstein_many(groups, photos_MD))
     once_alone_s, _ = timed(lambda: distances_by_pot(images_VSPND, photos_MD))
-    ours_s, (distances_VSP, means_VR) = timed(lambda: ours(*given))
+    ours_s, (distances_VSP, means_VR) = timed(lambda: ours(images_VSPND, photos_MD, draws, work.resamples))
     once_s, (once_VSP, once_VR) = timed(lambda: plain_once(*given))
     some_s, some_VR = timed(lambda: plain(images_VSPND, photos_MD, seeds_RS[few], prompts_RP[few]))
     ends, once_ends = (np.quantile(means[:, 1:], [0.025, 0.975], axis=1) for means in (means_VR, once_VR))

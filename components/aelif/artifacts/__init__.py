@@ -5,6 +5,7 @@ from aelif.artifacts.files import digest_of, digest_of_folder, new_file, new_fol
 from aelif.artifacts.image_folders import (
     SCORED_SUBJECT,
     ImageRecord,
+    image_name,
     link_file,
     link_images,
     read_image_records,
@@ -27,6 +28,7 @@ __all__ = [
     "ImageRecord",
     "digest_of",
     "digest_of_folder",
+    "image_name",
     "link_file",
     "link_images",
     "new_file",

@@ -31,6 +31,11 @@ class ImageRecord:
     height: int | None = None
 
 
+def image_name(prompt_id: int, image_index: int) -> str:
+    """Return the file name of a generated image."""
+    return f"{prompt_id:05d}-{image_index:04d}.png"
+
+
 def write_image_records(folder: Path, records: Iterable[ImageRecord]) -> None:
     """Write `metadata.jsonl` into an image folder."""
     lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]

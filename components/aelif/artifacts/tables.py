@@ -11,11 +11,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+def _edits() -> pa.DataType:
+    """Return the type of a column of edits (`aelif.perturb.edits.Edit`)."""
+    import pyarrow as pa
+
+    return pa.list_(
+        pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
+    )
+
+
 def prompt_schema() -> pa.Schema:
     """Columns of `prompts.parquet`: what a run asks its models, and what could not be made of it."""
     import pyarrow as pa
 
-    edit = pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
     return pa.schema(
         [
             ("prompt_id", pa.int32()),  # row number
@@ -31,7 +39,7 @@ def prompt_schema() -> pa.Schema:
             ("embedding_cosine", pa.float64()),  # realised: to the clean prompt's pooled text embedding
             ("embedding_shift", pa.float64()),  # realised: ‖Z′ − Z‖ / ‖Z‖ of the prompt_embeds after BOS
             ("reason", pa.string()),  # why a skipped prompt could not be made; else ""
-            ("edits", pa.list_(edit)),  # what was done; `start` counts characters in the clean prompt
+            ("edits", _edits()),  # what was done; `start` counts characters in the clean prompt
         ]
     )
 
@@ -54,7 +62,6 @@ def worst_schema() -> pa.Schema:
     """Columns of `worst.parquet`: the worst edit found for each trial and attacked prompt."""
     import pyarrow as pa
 
-    edit = pa.struct([("kind", pa.string()), ("start", pa.int32()), ("before", pa.string()), ("after", pa.string())])
     return pa.schema(
         [
             ("variant", pa.string()),
@@ -62,7 +69,7 @@ def worst_schema() -> pa.Schema:
             ("clean_id", pa.int32()),
             ("clean_prompt", pa.string()),
             ("prompt", pa.string()),
-            ("edits", pa.list_(edit)),
+            ("edits", _edits()),
             ("character_error_rate", pa.float64()),
             ("found_distance", pa.float64()),  # W1 on the noise of the search: biased upwards, as any maximum
             ("distance", pa.float64()),  # W1 on fresh noise

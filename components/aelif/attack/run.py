@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from aelif.artifacts import (
@@ -19,9 +20,9 @@ from aelif.progress import StepProgress
 def import_attack(config: AttackConfig, base: Path) -> None:
     """Import what the attack needs, if there is one: these imports take seconds, and are no work of its own."""
     if config.budget:
-        import aelif.attack.worst  # noqa: F401
         from aelif.models.adapter import import_family
 
+        import_module("aelif.attack.worst")
         import_family(base)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from aelif.artifacts import Embeddings, ImageRecord, new_folder, read_json, write_image_records
+from aelif.artifacts import Embeddings, ImageRecord, image_name, new_folder, read_json, write_image_records
 from aelif.attack.meter import Meter
 from aelif.attack.moves import possible_edits
 from aelif.attack.search import SearchResult, search
@@ -130,6 +130,6 @@ def _measure_again(meter: Meter, victim: Victim, found: SearchResult) -> tuple[d
 
 def _write_images(folder: Path, victim: Victim, text: str, painted: Sequence[Image.Image]) -> Iterator[ImageRecord]:
     for index, image in enumerate(painted):
-        name = f"{victim.clean_id:05d}-{index:04d}.png"
+        name = image_name(victim.clean_id, index)
         image.save(folder / name)
         yield ImageRecord(file_name=name, text=text, prompt_id=victim.clean_id, image_index=index)

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from aelif.config import nearest
-from aelif.embed.batches import Report, embed_in_batches, unit_rows
-from aelif.embed.cache import EmbeddingCache, weights_digest
+from aelif.embed.batches import ImageEmbedder, unit_rows
+from aelif.embed.cache import weights_digest
 from aelif.imports import absent_modules, bare_packages
 
 if TYPE_CHECKING:
@@ -30,46 +30,16 @@ BUILTIN = "builtin:miniature-clip"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scorer:
+class Scorer(ImageEmbedder):
     """An open_clip model with its preprocessing; made by `load_scorer`."""
 
     model: CLIP
-    to_pixels: Callable[[Image.Image], Tensor]
-    """RGB image → (C, H, W) float32, normalised as the model expects."""
     tokenize: Callable[[list[str]], Tensor]
     """Prompts → (N, L) int64."""
-    digest: str
-    """Digest of the weights: embeddings of different models have no distance."""
-    device: torch.device
 
-    @torch.inference_mode()
-    def embed_images(
-        self,
-        images: Sequence[Path | Image.Image],
-        *,
-        batch_size: int = 64,
-        cache: Path | None = None,
-        report: Report | None = None,
-    ) -> np.ndarray:
-        """Return (N, D) float32 embeddings of unit length.
-
-        Args:
-            images: files or images of any size.
-            batch_size: images embedded at once.
-            cache: folder that keeps embeddings by the content of image and model; none: not kept.
-            report: told after every batch.
-
-        Raises:
-            ValueError: if there are no images.
-        """
-        return embed_in_batches(
-            images,
-            to_pixels=self.to_pixels,
-            encode=self._encode_images,
-            batch_size=batch_size,
-            cache=None if cache is None else EmbeddingCache(cache, self.digest),
-            report=report,
-        )
+    def encode_pixels(self, pixels_NCHW: Tensor) -> Tensor:
+        """Return features (N, D)."""
+        return self.model.encode_image(pixels_NCHW)
 
     @torch.inference_mode()
     def embed_texts(self, prompts: Sequence[str], *, batch_size: int = 64) -> np.ndarray:
@@ -79,9 +49,6 @@ class Scorer:
             tokens_NL = self.tokenize(list(prompts[start : start + batch_size])).to(self.device)
             parts.append(unit_rows(self.model.encode_text(tokens_NL)))
         return np.concatenate(parts)
-
-    def _encode_images(self, pixels_NCHW: Tensor) -> np.ndarray:
-        return unit_rows(self.model.encode_image(pixels_NCHW.to(self.device)))
 
 
 def load_scorer(name: str) -> Scorer:

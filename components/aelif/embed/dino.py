@@ -9,54 +9,27 @@ Legend: N images, C channels, H × W pixels, E embedding width.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from aelif.embed.batches import Report, embed_in_batches, unit_rows
-from aelif.embed.cache import EmbeddingCache, weights_digest
+from aelif.embed.batches import ImageEmbedder
+from aelif.embed.cache import weights_digest
 
 EXAMPLE = "vit_small_patch16_224.dino"
 """The model of the DreamBooth paper, in timm's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DinoScorer:
+class DinoScorer(ImageEmbedder):
     """A timm model without its classifier, with its own preprocessing; made by `load_dino`."""
 
-    model: nn.Module
-    to_pixels: Callable[[Image.Image], Tensor]
-    """RGB image → (C, H, W) float32, as the model was trained."""
-    digest: str
-    """Digest of the weights."""
-    device: torch.device
-
-    @torch.inference_mode()
-    def embed_images(
-        self,
-        images: Sequence[Path | Image.Image],
-        *,
-        batch_size: int = 64,
-        cache: Path | None = None,
-        report: Report | None = None,
-    ) -> np.ndarray:
-        """Return (N, E) float32 embeddings of unit length; see `embed_in_batches`."""
-        return embed_in_batches(
-            images,
-            to_pixels=self.to_pixels,
-            encode=self._encode,
-            batch_size=batch_size,
-            cache=None if cache is None else EmbeddingCache(cache, self.digest),
-            report=report,
-        )
-
-    def _encode(self, pixels_NCHW: Tensor) -> np.ndarray:
-        return unit_rows(self.model(pixels_NCHW.to(self.device)))
+    def encode_pixels(self, pixels_NCHW: Tensor) -> Tensor:
+        """Return features (N, E)."""
+        features_NE: Tensor = self.model(pixels_NCHW)
+        return features_NE
 
 
 def load_dino(name: str) -> DinoScorer:

@@ -14,9 +14,7 @@ from aelif.perturb.draws import draw_new
 from aelif.perturb.edits import Perturbed
 from aelif.perturb.families import explain_unchanged
 from aelif.perturb.scope import EVERYWHERE, Scope, find_phrase
-from aelif.perturb.subject import scope_of, subject_of
-
-__all__ = ["plan_prompts", "preview", "subject_of"]
+from aelif.perturb.subject import scope_of
 
 Row = dict[str, Any]
 

@@ -159,8 +159,8 @@ def to_svg(figure: Figure, size: Size, alternative: str) -> str:
     body = re.sub(r"font: ?([0-9.]+px)[^;\"]*", r"font-size: \1", body)
     body = re.sub(r"font-family:[^;\"]*;?", "", body)
     body = re.sub(r"#fe0[01][0-9a-f]{2}", lambda match: _STAND_INS[match.group()], body)
-    _, _, width, height = re.search(r'viewBox="([^"]*)"', svg).group(1).split()  # type: ignore[union-attr]
+    view_box = svg.partition('viewBox="')[2].partition('"')[0]
     return (
-        f'<svg class="plot {size.name}" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg class="plot {size.name}" viewBox="{view_box}" role="img" '
         f'aria-label="{html.escape(alternative)}">' + re.sub(r"\n\s*", "\n", body).strip()
     )

@@ -28,7 +28,7 @@ from aelif.report.drawing import (
     to_svg,
 )
 from aelif.report.series import read_series
-from aelif.report.tables import Cell, significance_cells, to_cell
+from aelif.report.tables import Cell, kind_of, significance_cells, to_cell
 from aelif.report.template import environment
 from aelif.report.wording import Interval, percent, read_interval
 
@@ -52,8 +52,7 @@ class OverviewRow:
     @property
     def cells(self) -> list[Cell]:
         """The figures as texts, in the order of the table."""
-        kinds = ("distance", "distance", "change", "change")
-        return [to_cell(getattr(self, name), kind=kind) for name, kind in zip(_COLUMNS, kinds, strict=True)]  # type: ignore[arg-type]
+        return [to_cell(getattr(self, name), kind=kind_of(name)) for name in _COLUMNS]
 
 
 def overview_rows(parts: Mapping[str, Mapping[str, Any]]) -> list[OverviewRow]:
@@ -118,14 +117,11 @@ def render_overview(parts: Mapping[str, Mapping[str, Any]], links: Mapping[str, 
     headline, lead = claim_sentences(parts)
     series = {name: one for summary in reversed(list(parts.values())) for name, one in read_series(summary).items()}
     rows = overview_rows(parts)
+    means = [mean_improvements(parts, kind=kind) for kind in _COLUMNS[2:]]
     return environment().get_template("overview.html.jinja").render(
         headline=headline, lead=lead, links=links, series=series, notes=list(_notes(parts)),
         groups=[(part, [row for row in rows if row.part == part]) for part in parts],
-        means=[
-            (name, *(to_cell(read_interval(mean_improvements(parts, kind=kind)[name]), kind="change")
-                     for kind in _COLUMNS[2:]))
-            for name in mean_improvements(parts)
-        ],
+        means=[(name, *(to_cell(read_interval(mean[name]), kind="change") for mean in means)) for name in means[0]],
         confidences=sorted({f"{100 * summary.get('confidence', 0.95):g}\u202f%" for summary in parts.values()}),
         shown=[one for name, one in series.items() if name != BASELINE],
         plots=[plot_overview(parts, size) for size in SIZES] if len(series) > 1 else [],

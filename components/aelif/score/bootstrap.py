@@ -8,7 +8,6 @@ compared draw by draw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,32 +37,6 @@ def draw_weights(count: int, resamples: int, purpose: str) -> np.ndarray:
     weights_RU = numpy_generator(_SEED, f"score/bootstrap/{purpose}").standard_exponential((resamples + 1, count))
     weights_RU[0] = 1
     return weights_RU / weights_RU.sum(axis=1, keepdims=True)
-
-
-def draw_clustered_weights(clusters_P: Sequence[int], num_clusters: int, resamples: int) -> np.ndarray:
-    """Return (R + 1, P) weights of prompts when clean prompts are drawn with all that was made of them.
-
-    A clean prompt and its perturbed versions share wording and initial noise, so they are no
-    independent draws. The weights of the clean prompts are the same for every group of prompts,
-    which pairs clean with perturbed ones; within a clean prompt all weigh the same, for drawing
-    there once more would count the spread twice (Davison and Hinkley, 1997, section 3.8).
-
-    Args:
-        clusters_P: the clean prompt of each prompt, as a number from 0.
-        num_clusters: clean prompts in all.
-        resamples: R.
-    """
-    weights_RP = draw_weights(num_clusters, resamples, CLEAN_PROMPTS)[:, list(clusters_P)]
-    return weights_RP / weights_RP.sum(axis=1, keepdims=True)
-
-
-def resample_mean(values_SP: np.ndarray, seed_weights_RS: np.ndarray, prompt_weights_RP: np.ndarray) -> np.ndarray:
-    """Return (R,) means of a table, one for each row of weights of its seeds and prompts; NaN if it has any.
-
-    Seeds and prompts are crossed, and so are their weights (the product-reweighted bootstrap:
-    Owen and Eckles, *Bootstrapping data arrays of arbitrary order*, 2012).
-    """
-    return ((seed_weights_RS @ values_SP) * prompt_weights_RP).sum(axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,9 @@ class Draws:
     def means(self, values_KSP: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """Return (K, L) means of K tables over seeds and a group's prompts; NaN if the group has an undefined value.
 
-        Where nothing can be drawn (one seed, and prompts of one unit) all but the first are NaN.
+        Seeds and prompts are crossed, and so are their weights (the product-reweighted bootstrap:
+        Owen and Eckles, *Bootstrapping data arrays of arbitrary order*, 2012). Where nothing can be
+        drawn (one seed, and prompts of one unit) all but the first are NaN.
 
         Args:
             values_KSP: metrics or variants, for every seed and prompt.
@@ -46,6 +48,11 @@ class Draws:
 
     def unit_weights(self, columns: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return (G,) the units of a group's prompts, numbered from 0, and their (L, U) weights; rows sum to 1.
+
+        A clean prompt and its perturbed versions share wording and initial noise, so they are no
+        independent draws: they are one unit, whose weight is the same for every group of prompts, which pairs
+        clean with perturbed ones. Within it all weigh the same, for drawing there once more would count the
+        spread twice (Davison and Hinkley, 1997, section 3.8).
 
         A unit weighs as much as it has prompts in the group. The only unit of a group is held fixed.
         """

@@ -34,9 +34,7 @@ class FlipTest:
     """Sign patterns compared, the observed one included: the smallest p-value is 1 (random) or 2 (all) of them."""
 
 
-def flip_units(
-    differences_VSP: np.ndarray, units_P: Sequence[int]
-) -> tuple[np.ndarray, Literal["seed", "seed and prompt"]]:
+def flip_units(differences_VSP: np.ndarray, units_P: Sequence[int]) -> tuple[np.ndarray, Unit]:
     """Return (V, N) what each unit adds to the mean difference, and what the units are.
 
     From `MIN_SEEDS` training seeds on a unit is a seed: that tests whether training with the

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aelif.artifacts import ImageRecord
+from aelif.artifacts import ImageRecord, image_name
 from aelif.config import SynthesisConfig
 
 
@@ -22,7 +22,7 @@ class PlannedImage:
     @property
     def file_name(self) -> str:
         """Name in the image folder."""
-        return f"{self.row['prompt_id']:05d}-{self.index:04d}.png"
+        return image_name(self.row["prompt_id"], self.index)
 
     def record(self) -> ImageRecord:
         """Return its line of the image folder."""

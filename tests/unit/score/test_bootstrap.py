@@ -1,18 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from aelif.randomness import numpy_generator
 from aelif.score.bootstrap import (
     Distances,
-    draw_clustered_weights,
     draw_weights,
     improvement_excess,
     improvement_plain,
-    resample_mean,
 )
-from aelif.score.draws import make_draws
+from aelif.score.draws import Draws, make_draws
 
 
 def test_weights_are_those_of_the_bayesian_bootstrap():
@@ -27,9 +27,14 @@ def test_weights_are_those_of_the_bayesian_bootstrap():
     assert weights.min() > 0, "no unit is ever lost"
 
 
+def prompt_weights(draws: Draws, columns: Sequence[int]) -> np.ndarray:
+    place, weights = draws.unit_weights(columns)
+    return (weights / np.bincount(place))[:, place]
+
+
 def test_clustered_weights_pair_a_clean_prompt_with_what_was_made_of_it():
-    clean = draw_clustered_weights([0, 1, 2], 3, 2000)
-    perturbed = draw_clustered_weights([0, 0, 1, 1, 2, 2], 3, 2000)
+    draws = make_draws(2, [0, 1, 2, 0, 0, 1, 1, 2, 2], 3, 2000)
+    clean, perturbed = (prompt_weights(draws, columns)[:2001] for columns in (range(3), range(3, 9)))
     for weights in (clean, perturbed):
         np.testing.assert_allclose(weights.sum(axis=1), 1)
         np.testing.assert_allclose(weights[0], 1 / weights.shape[1])
@@ -48,7 +53,8 @@ def test_means_are_weighted_means_over_seeds_and_prompts():
         np.testing.assert_allclose(means[:, 0], values[:, :, columns].mean(axis=(1, 2)))
         weights = draws.units[:, draws.unit_of[columns]]
         for k in range(3):
-            direct = resample_mean(values[k][:, columns], draws.seeds, weights / weights.sum(axis=1, keepdims=True))
+            shares = weights / weights.sum(axis=1, keepdims=True)
+            direct = ((draws.seeds @ values[k][:, columns]) * shares).sum(axis=1)
             np.testing.assert_allclose(means[k], direct)
 
 
