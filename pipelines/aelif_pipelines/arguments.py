@@ -9,29 +9,26 @@ from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif_pipelines.versions import code_version, versions
 
 
-def pipeline_arguments(config: RunConfig, output: Path, *, command: str, store: Path | None = None) -> dict[str, Any]:
+def pipeline_arguments(
+    config: RunConfig, output: Path, *, tracking: TrackingConfig, command: str, force: bool = False
+) -> dict[str, Any]:
     """Return the pipeline's arguments for a run on this machine.
 
     Args:
         config: what to run.
         output: results go there.
+        tracking: where the run and its model are recorded.
         command: what the user typed; the report says it.
-        store: folder of the tracking store; none: beside `output`, shared by all runs there.
+        force: retrain even where nothing is new.
     """
-    from aelif.artifacts import digest_of
-    from aelif.models.resolve import model_kind
-    from aelif.storage import fingerprint
-
     output = output.resolve()
     plain = to_dict(config)
     version = code_version()
-    photos = digest_of([fingerprint(subject.instance_images) for subject in config.data.subjects])
-    is_mutable = model_kind(config.base_model) in ("local", "s3")
+    retraining = {"force": force} if config.pipeline == "retrain" else {}
     return {
+        **retraining,
         "data": plain["data"],
-        "fingerprint": photos,
         "base_model": config.base_model,
-        "base_fingerprint": fingerprint(config.base_model) if is_mutable else "",
         "trials": [str(trial) for trial in config.trials],
         "prompts": plain["prompts"],
         "train": plain["train"],
@@ -39,13 +36,8 @@ def pipeline_arguments(config: RunConfig, output: Path, *, command: str, store: 
         "attack": plain["attack"],
         "score": plain["score"],
         "gate": plain["gate"],
-        "tracking": to_dict(TrackingConfig.local(store or output.parent)),
-        "settings": {
-            **plain,
-            "command": command,
-            "versions": versions(),
-            "digests": {"photos": photos, "code": version},
-        },
+        "tracking": to_dict(tracking),
+        "settings": {**plain, "command": command, "versions": versions(), "digests": {"code": version}},
         "destination": str(output),
         "shards": list(range(config.num_shards)),
         "num_shards": config.num_shards,

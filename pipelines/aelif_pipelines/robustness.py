@@ -1,122 +1,16 @@
-"""The `robustness` pipeline: train every variant with every seed, and measure what typos do to each.
-
-The same graph runs on a laptop (kfp.local) and on a cluster. Its shape follows what both execute
-alike: loop bodies take pipeline inputs, the loop item and artifacts only, and the inner loop over
-shards lives in a sub-pipeline.
-"""
-
-from typing import NamedTuple
+"""The `robustness` pipeline: which variant stands people's errors best."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Model
 
-from aelif.attack.component import search_worst_case
-from aelif.deliver.component import deliver_results
-from aelif.embed.component import embed_images, embed_photos
-from aelif.gate.component import judge_variants
 from aelif.models.component import resolve_model
-from aelif.perturb.component import perturb_prompts
-from aelif.prepare.component import prepare_data
-from aelif.registry.component import close_run, open_run, register_champion
-from aelif.report.component import write_report
-from aelif.score.component import compare_variants, score_robustness
-from aelif.synthesize.component import synthesize_class_images, synthesize_images
-from aelif.train.component import train_dreambooth
-
-
-class TrialOutputs(NamedTuple):
-    """What one trial hands to the comparison."""
-
-    model: Model
-    images: Dataset
-    embeddings: Dataset
-    scores: Dataset
-    worst: Dataset
-    worst_images: Dataset
-
-
-@dsl.pipeline(name="trial", description="Train one variant with one seed, generate, embed and score")
-def run_trial(
-    photos: Input[Dataset],
-    class_images: Input[Dataset],
-    reference: Input[Dataset],
-    base: Input[Model],
-    table: Input[Dataset],
-    trial: str,
-    data: dict,
-    prompts: dict,
-    train: dict,
-    synthesis: dict,
-    attack: dict,
-    score: dict,
-    shards: list[int],
-    num_shards: int,
-    checkpoint_root: str,
-    code_version: str,
-) -> TrialOutputs:
-    """One branch of the fan-out."""
-    trained = train_dreambooth(
-        photos=photos,
-        class_images=class_images,
-        base=base,
-        trial=trial,
-        data=data,
-        train=train,
-        checkpoint_root=checkpoint_root,
-        code_version=code_version,
-    )
-    with dsl.ParallelFor(shards) as shard:
-        synthesized = synthesize_images(
-            base=base,
-            model=trained.outputs["model"],
-            prompts=table,
-            trial=trial,
-            settings=prompts,
-            synthesis=synthesis,
-            shard=shard,
-            num_shards=num_shards,
-            code_version=code_version,
-        )
-    embedded = embed_images(
-        images=dsl.Collected(synthesized.outputs["images"]),
-        score=score,
-        label=trial,
-        code_version=code_version,
-    )
-    scored = score_robustness(
-        reference=reference,
-        generated=embedded.outputs["embeddings"],
-        prompts=table,
-        trial=trial,
-        code_version=code_version,
-    )
-    searched = search_worst_case(
-        base=base,
-        model=trained.outputs["model"],
-        prompts=table,
-        reference=reference,
-        trial=trial,
-        data=data,
-        settings=prompts,
-        synthesis=synthesis,
-        attack=attack,
-        score=score,
-        code_version=code_version,
-    )
-    return TrialOutputs(
-        trained.outputs["model"],
-        embedded.outputs["whole"],
-        embedded.outputs["embeddings"],
-        scored.outputs["scores"],
-        searched.outputs["worst"],
-        searched.outputs["images"],
-    )
+from aelif.prepare.component import prepare_data, read_fingerprints
+from aelif.registry.component import close_run, open_run
+from aelif_pipelines.study import run_study
 
 
 @dsl.pipeline(name="robustness", description="Compare embedding augmentations on clean and perturbed prompts")
 def robustness(
     data: dict,
-    fingerprint: str,
     base_model: str,
     trials: list[str],
     prompts: dict,
@@ -132,10 +26,9 @@ def robustness(
     num_shards: int,
     code_version: str,
     seed: int = 0,
-    base_fingerprint: str = "",
     checkpoint_root: str = "",
 ) -> None:
-    """The whole graph."""
+    """The whole graph; the champion is not measured, so it is not replaced either."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
     with dsl.ExitHandler(closing, name="tracked"):
@@ -143,94 +36,33 @@ def robustness(
             tracking=tracking, run_key=run_key, settings=settings, trials=trials, code_version=code_version
         )
         opened.set_caching_options(False)
-        photos = prepare_data(data=data, fingerprint=fingerprint, code_version=code_version).after(opened)
-        base = resolve_model(base_model=base_model, base_fingerprint=base_fingerprint, code_version=code_version).after(
-            opened
-        )
-        table = perturb_prompts(
+        inputs = read_fingerprints(
+            data=data, base_model=base_model, tracking=tracking, code_version=code_version
+        ).after(opened)
+        inputs.set_caching_options(False)
+        photos = prepare_data(data=data, fingerprint=inputs.outputs["photos"], code_version=code_version)
+        base = resolve_model(base_model=base_model, base_fingerprint=inputs.outputs["base"], code_version=code_version)
+        run_study(
+            photos=photos.outputs["photos"],
             base=base.outputs["model"],
+            reference_fingerprint=inputs.outputs["reference"],
+            trials=trials,
+            champion="",
+            key="",
             data=data,
             prompts=prompts,
-            synthesis=synthesis,
-            seed=seed,
-            code_version=code_version,
-        )
-        class_images = synthesize_class_images(
-            base=base.outputs["model"],
-            data=data,
             train=train,
             synthesis=synthesis,
-            seed=seed,
-            checkpoint_root=checkpoint_root,
-            code_version=code_version,
-        )
-        reference = embed_photos(photos=photos.outputs["photos"], score=score, code_version=code_version)
-        with dsl.ParallelFor(trials, name="trials", parallelism=0) as trial:
-            outcome = run_trial(
-                photos=photos.outputs["photos"],
-                class_images=class_images.outputs["images"],
-                reference=reference.outputs["embeddings"],
-                base=base.outputs["model"],
-                table=table.outputs["table"],
-                trial=trial,
-                data=data,
-                prompts=prompts,
-                train=train,
-                synthesis=synthesis,
-                attack=attack,
-                score=score,
-                shards=shards,
-                num_shards=num_shards,
-                checkpoint_root=checkpoint_root,
-                code_version=code_version,
-            )
-        comparison = compare_variants(
-            scores=dsl.Collected(outcome.outputs["scores"]),
-            embeddings=dsl.Collected(outcome.outputs["embeddings"]),
-            worst=dsl.Collected(outcome.outputs["worst"]),
-            reference=reference.outputs["embeddings"],
-            prompts=table.outputs["table"],
+            attack=attack,
             score=score,
-            code_version=code_version,
-        )
-        verdict = judge_variants(summary=comparison.outputs["summary"], gate=gate, code_version=code_version)
-        page = write_report(
-            summary=comparison.outputs["summary"],
-            verdict=verdict.outputs["verdict"],
-            table=comparison.outputs["table"],
-            prompts=table.outputs["table"],
-            photos=photos.outputs["photos"],
-            images=dsl.Collected(outcome.outputs["images"]),
-            worst=comparison.outputs["worst_table"],
-            worst_images=dsl.Collected(outcome.outputs["worst_images"]),
-            trials=trials,
-            settings=settings,
-            code_version=code_version,
-        )
-        deliver_results(
-            destination=destination,
-            summary=comparison.outputs["summary"],
-            verdict=verdict.outputs["verdict"],
-            table=comparison.outputs["table"],
-            page=page.outputs["page"],
-            prompts=table.outputs["table"],
-            worst=comparison.outputs["worst_table"],
-            photos=photos.outputs["photos"],
-            base=base.outputs["model"],
-            images=dsl.Collected(outcome.outputs["images"]),
-            trials=trials,
-            code_version=code_version,
-        ).set_caching_options(False)
-        register_champion(
+            gate=gate,
             tracking=tracking,
             run_key=run_key,
-            summary=comparison.outputs["summary"],
-            verdict=verdict.outputs["verdict"],
-            table=comparison.outputs["table"],
-            page=page.outputs["page"],
-            photos=photos.outputs["photos"],
-            models=dsl.Collected(outcome.outputs["model"]),
-            trials=trials,
-            gate=gate,
+            settings=settings,
+            destination=destination,
+            shards=shards,
+            num_shards=num_shards,
             code_version=code_version,
-        ).set_caching_options(False)
+            seed=seed,
+            checkpoint_root=checkpoint_root,
+        )

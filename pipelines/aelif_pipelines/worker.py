@@ -14,6 +14,7 @@ from kfp import local
 from kfp.local import subprocess_task_handler
 
 from aelif.artifacts import read_json
+from aelif_pipelines.graphs import load_pipeline
 from aelif_pipelines.warm import warm_interpreter
 
 
@@ -30,9 +31,8 @@ def main(request_path: str) -> None:
         enable_caching=request["caching"],
     )
     with warm_interpreter():
-        from aelif_pipelines.robustness import robustness
-
-        robustness(**request["arguments"])
+        pipeline = load_pipeline(request["pipeline"])
+        pipeline(**request["arguments"])
 
 
 if __name__ == "__main__":

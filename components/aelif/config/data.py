@@ -57,6 +57,10 @@ class DataConfig(Subject):
     """Tokens of a prompt that T5 reads (SD3, FLUX), in training and synthesis alike; CLIP's number is its own."""
     more_subjects: tuple[Subject, ...] = ()
     """Subjects trained into the same model; they are not scored."""
+    reference_images: str = ""
+    """Photos of the scored subject that images are measured against, and that are never trained on: folder, archive
+    or ``s3://`` prefix. None: the training photos. Give them where a schedule trains on photos that nobody has looked
+    at, or bad photos become the measure of themselves."""
 
     def __post_init__(self) -> None:
         Subject.__post_init__(self)

@@ -12,6 +12,8 @@ from aelif.config.training import AugmentationConfig
 
 BASELINE = "baseline"
 """The variant that trains on clean prompt embeddings."""
+CHAMPION = "champion"
+"""The registered model in use, measured beside the variants; also its alias in the registry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +185,16 @@ class Variant:
     """Augmentations applied one after another, ``string_augmentation:0.3+aelif_mask:0.2``; none: the baseline."""
 
     terms: tuple[Term, ...] = ()
+    champion: str = ""
+    """Version of the registered model that this stands for, ``champion@3``, instead of anything to train."""
 
     @property
     def augmentation(self) -> str:
         """The name without magnitudes."""
-        return "+".join(term.augmentation for term in self.terms) or BASELINE
+        return CHAMPION if self.champion else "+".join(term.augmentation for term in self.terms) or BASELINE
 
     def __str__(self) -> str:
-        return "+".join(map(str, self.terms)) or BASELINE
+        return f"{CHAMPION}@{self.champion}" if self.champion else "+".join(map(str, self.terms)) or BASELINE
 
     @classmethod
     def of(cls, augmentation: str, magnitude: float) -> Variant:
@@ -199,13 +203,15 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Read ``baseline``, or terms (see `Term.parse`) joined by ``+``.
+        """Read ``baseline``, ``champion@VERSION``, or terms (see `Term.parse`) joined by ``+``.
 
         Raises:
             ValueError: if a name or field is unknown, or a magnitude or value not allowed.
         """
         if text.strip() == BASELINE:
             return cls()
+        if found := re.fullmatch(rf"{CHAMPION}@(\d+)", text.strip()):
+            return cls(champion=found[1])
         return cls(terms=tuple(map(Term.parse, _JOINT.split(text))))
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from aelif.artifacts import digest_of, link_file, new_folder, sha256_of, write_json
 from aelif.config import nearest
 from aelif.models.completeness import WHOLE, check_model, family_of, parts_of, read_index, without_unused
-from aelif.storage import fetch, local_path
+from aelif.storage import fetch, fingerprint, local_path
 
 BUILTIN_MODELS = {"miniature-sdxl": "sdxl", "miniature-sd3": "sd3"}
 """Packaged model → its folder below `miniature/weights`."""
@@ -104,6 +104,24 @@ def model_kind(uri: str) -> Kind:
     return "hub"
 
 
+def base_fingerprint(uri: str, *, tracking_uri: str = "") -> str:
+    """Return a digest that changes when what `uri` names does; "" for names that are pinned for good.
+
+    Args:
+        uri: as `resolve_model` takes it.
+        tracking_uri: the store of ``models:/…``; "" takes ``MLFLOW_TRACKING_URI``.
+
+    Raises:
+        ValueError: as `model_kind`; or if there is nothing at `uri`.
+    """
+    kind = model_kind(uri)
+    if kind == "registry":
+        from aelif.registry.models import registered_digest
+
+        return registered_digest(uri, tracking_uri=tracking_uri)
+    return fingerprint(uri) if kind in ("local", "s3") else ""
+
+
 def builtin_folder(name: str) -> Path:
     """Return the folder of a packaged model.
 
@@ -125,7 +143,7 @@ def _locate(uri: str, kind: Kind, scratch: Path) -> Path:
     if kind == "hub":
         return _download_from_hub(uri)
     if kind == "registry":
-        from aelif.registry.tracking import download_model
+        from aelif.registry.models import download_model
 
         return download_model(uri, scratch)
     return fetch(uri, scratch)

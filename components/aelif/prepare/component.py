@@ -1,8 +1,37 @@
-"""Step `prepare_data`: photos → training images with captions and a manifest."""
+"""The steps that read photos: what is new, training images with captions and a manifest, images to score against."""
+
+from typing import NamedTuple
 
 from kfp import dsl
 
 from aelif import images
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version: str) -> NamedTuple(
+    "Fingerprints", [("photos", str), ("reference", str), ("base", str)]
+):  # type: ignore[valid-type]
+    """Return digests of what may change under its name: photos, reference photos, base model ("" where it may not).
+
+    Never cached: they are parts of the cache keys of the steps that read these.
+
+    Args:
+        data: section `DataConfig`.
+        base_model: as in `RunConfig`.
+        tracking: a `TrackingConfig` in plain values, for a base model in the registry.
+        code_version: part of the cache key.
+    """
+    from collections import namedtuple
+
+    from aelif.config import DataConfig, from_dict
+    from aelif.models.resolve import base_fingerprint
+    from aelif.prepare.reference import photo_fingerprints
+    from aelif.progress import step_work
+
+    with step_work("read_inputs"):
+        photos, reference = photo_fingerprints(from_dict(DataConfig, data))
+        base = base_fingerprint(base_model, tracking_uri=tracking["tracking_uri"])
+    return namedtuple("Fingerprints", "photos reference base")(photos, reference, base)
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
@@ -28,3 +57,31 @@ def prepare_data(data: dict, fingerprint: str, photos: dsl.Output[dsl.Dataset], 
         sources = [subject.instance_images for subject in config.subjects]
         folders = [fetch(uri, Path(scratch) / f"photos{n}", max_bytes=most) for n, uri in enumerate(sources)]
         prepare_photos(folders, Path(photos.path), config=config, progress=progress)
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def prepare_reference(
+    data: dict,
+    fingerprint: str,
+    photos: dsl.Input[dsl.Dataset],
+    reference: dsl.Output[dsl.Dataset],
+    code_version: str,
+) -> None:
+    """Decode, crop and resize the photos that images are measured against: the training photos where none are given.
+
+    Args:
+        data: section `DataConfig`.
+        fingerprint: of the reference photos; part of the cache key.
+        photos: what `prepare_data` wrote.
+        reference: image folder with `metadata.jsonl` and `manifest.json`.
+        code_version: part of the cache key.
+    """
+    from pathlib import Path
+
+    from aelif.config import DataConfig, from_dict
+    from aelif.prepare.reference import write_reference
+    from aelif.progress import step_work
+
+    with step_work("prepare_reference") as progress:
+        config = from_dict(DataConfig, data)
+        write_reference(Path(photos.path), Path(reference.path), config=config, progress=progress)

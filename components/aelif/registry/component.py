@@ -1,5 +1,7 @@
 """The steps that write to MLflow; never cached, for they exist by their side effects."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Model
 
@@ -17,33 +19,102 @@ def open_run(tracking: dict, run_key: str, settings: dict, trials: list, code_ve
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
-def register_champion(
+def find_champion(
     tracking: dict,
     run_key: str,
+    photos: Input[Dataset],
+    base: Input[Model],
+    settings: dict,
+    gate: dict,
+    force: bool,
+    code_version: str,
+) -> NamedTuple("Champion", [("due", bool), ("champion", str), ("key", str)]):  # type: ignore[valid-type]
+    """Look up the champion, and tell whether there is anything new to train on.
+
+    Args:
+        tracking: a `TrackingConfig` in plain values.
+        run_key: names the execution.
+        photos: what `prepare_data` wrote.
+        base: what `resolve_model` wrote.
+        settings: the run's configuration.
+        gate: section `GateConfig`.
+        force: retrain even where nothing is new.
+        code_version: part of the cache key.
+
+    Returns:
+        due: whether to retrain; champion: its version, "" where there is none; key: digest of what would be
+        trained on, so that a later run knows whether it was tried.
+    """
+    from collections import namedtuple
+
+    from aelif.artifacts import read_json
+    from aelif.config import GateConfig, from_dict
+    from aelif.progress import step_work
+    from aelif.registry.due import look_up
+
+    with step_work("find_champion") as progress:
+        manifest, source = read_json(f"{photos.path}/manifest.json"), read_json(f"{base.path}/source.json")
+        found = look_up(tracking, run_key, photos=manifest["digest"], base=source["digest"], settings=settings,
+                        gate=from_dict(GateConfig, gate), force=force)  # fmt: skip
+        progress.emit("due" if found.due else "not_due", message=found.reason, champion=found.champion)
+    return namedtuple("Champion", "due champion key")(found.due, found.champion, found.key)
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def register_model(
+    tracking: dict,
+    run_key: str,
+    key: str,
     summary: Input[Dataset],
     verdict: Input[Dataset],
     table: Input[Dataset],
+    prompts: Input[Dataset],
     page: Input[HTML],
     photos: Input[Dataset],
+    base: Input[Model],
     models: Input[list[Model]],
+    images: Input[list[Dataset]],
     trials: list,
-    gate: dict,
+    settings: dict,
     code_version: str,
 ) -> str:
-    """Log the results and make the gate's choice champion; returns ``NAME/VERSION``, "" where there is none."""
+    """Log the results, register the gate's choice and do what it decided; returns ``NAME/VERSION``.
+
+    Args:
+        tracking: a `TrackingConfig` in plain values.
+        run_key: names the execution.
+        key: what `find_champion` returned, "" without it.
+        summary: `summary.json`; like `verdict`, `table`, `prompts` and `page` an earlier step's output.
+        verdict: the gate's verdict.
+        table: merged `scores.parquet`.
+        prompts: `prompts.parquet`.
+        page: the report.
+        photos: prepared photos.
+        base: resolved base model.
+        models: trained models, one per entry of `trials`.
+        images: image folders, likewise.
+        trials: such as ``aelif_mask:0.3/seed=0``.
+        settings: the run's configuration.
+        code_version: part of the cache key.
+    """
     from pathlib import Path
 
     from aelif.config import GateConfig, from_dict
     from aelif.progress import step_work
     from aelif.registry.publish import Results, publish
 
-    with step_work("register"):
-        files = {"summary": summary, "verdict": verdict, "table": table, "page": page, "photos": photos}
-        paths = {name: Path(file.path) for name, file in files.items()}
-        folders = {trial: Path(model.path) for trial, model in zip(trials, models, strict=True)}
-        results = Results(**paths, models=folders)
-        names = from_dict(GateConfig, gate)
-        return publish(tracking, run_key, results=results, gate=names, code_version=code_version)
+    files = {"summary": summary, "verdict": verdict, "table": table, "prompts": prompts, "page": page,
+             "photos": photos, "base": base}  # fmt: skip
+    with step_work("register") as progress:
+        results = Results(
+            **{name: Path(file.path) for name, file in files.items()},
+            models={trial: Path(model.path) for trial, model in zip(trials, models, strict=True)},
+            images={trial: Path(folder.path) for trial, folder in zip(trials, images, strict=True)},
+        )
+        done = publish(tracking, run_key, results=results, gate=from_dict(GateConfig, settings["gate"]),
+                       settings=settings, key=key, code_version=code_version)  # fmt: skip
+        progress.emit("registered", model=done.model, version=done.version, outcome=done.outcome, message=done.reason)
+    return f"{done.model}/{done.version}"
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)

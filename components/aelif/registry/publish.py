@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
-from PIL import Image
+from mlflow.entities import Run
 
 from aelif import __version__
 from aelif.artifacts import read_json, read_table, score_schema
 from aelif.config import GateConfig, TrackingConfig, Trial
 from aelif.registry.lineage import (
     best_trial,
-    evaluation_digest,
     model_tags,
-    summary_metrics,
-    trial_metrics,
 )
 from aelif.registry.promote import VERDICT, champion, promote, register_once, was_rolled_back
-from aelif.registry.runs import RUN_KEY, child_run, log_params, parent_run
+from aelif.registry.runs import RUN_KEY, log_params, parent_run
 from aelif.registry.store import PATIENCE_S, run_with_store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """Files and folders that the earlier steps wrote."""
-
-    summary: Path
-    """`summary.json`."""
-    verdict: Path
-    """The gate's ``{"champion", "passed", "reasons"}``."""
-    table: Path
-    """`scores.parquet`."""
-    page: Path
-    """The HTML report."""
-    photos: Path
-    """The prepared photos, with `manifest.json`."""
-    models: Mapping[str, Path]
-    """Trial → model folder."""
 
 
 def publish(
@@ -96,70 +70,6 @@ def publish(
     return run_with_store(tracking, action, patience_s=patience_s)
 
 
-def log_results(client: MlflowClient, run: Run, results: Results, rows: list[dict[str, Any]]) -> None:
-    """Log metrics, the data set and the files, under names that a repetition overwrites."""
-    run_id = run.info.run_id
-    log_metrics(client, run, {(name, 0): value for name, value in summary_metrics(read_json(results.summary)).items()})
-    manifest = read_json(results.photos / "manifest.json")
-    dataset = Dataset(
-        name=Path(str(manifest["source"])).name or "photos",
-        digest=manifest["digest"][:32],  # MLflow takes 36 characters; the whole one is a tag
-        source_type="uri",
-        source=json.dumps({"uri": manifest["source"]}),
-        profile=json.dumps({"num_images": manifest["count"]}),
-    )
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-    tags = {"dataset.digest": manifest["digest"], "eval.digest": evaluation_digest(rows)}
-    log_params(client, run_id, {}, tags=tags)
-    with tempfile.TemporaryDirectory() as folder:
-        for source, name in (
-            (results.summary, "summary.json"),
-            (results.verdict, "verdict.json"),
-            (results.table, "scores.parquet"),
-            (results.page, "report.html"),
-        ):
-            shutil.copyfile(source, Path(folder) / name)
-        client.log_artifacts(run_id, folder)
-
-
-def log_trial(
-    client: MlflowClient, parent: Run, run_key: str, trial: str, folder: Path, rows: list[dict[str, Any]]
-) -> None:
-    """Log one trial's scores and training losses to its own run, and end that."""
-    run, parsed, card = child_run(client, parent, run_key, trial), Trial.parse(trial), read_card(folder)
-    metrics = {(name, 0): value for name, value in trial_metrics(rows, parsed).items()}
-    metrics |= {("train/loss", int(entry["step"])): float(entry["loss"]) for entry in card.get("losses", [])}
-    log_metrics(client, run, metrics)
-    log_params(client, run.info.run_id, {}, tags=model_tags(folder, card, trial=parsed))
-    log_validation(client, run, folder / "validation")
-    if run.info.status == "RUNNING":
-        client.set_terminated(run.info.run_id)
-
-
-def log_validation(client: MlflowClient, run: Run, folder: Path) -> None:
-    """Log the images that training painted on its way, `step-000100/NAME.png`, as a chart over the steps.
-
-    MLflow gives every image a new name; those that the run has already are left alone.
-    """
-    logged = {image.path for image in client.list_artifacts(run.info.run_id, "images")}
-    for path in sorted(folder.glob("step-*/*.png")):
-        step = int(path.parent.name.removeprefix("step-"))
-        if not any(name.startswith(f"images/validation~{path.stem}+step+{step}+") for name in logged):
-            with Image.open(path) as image:
-                client.log_image(run.info.run_id, image, key=f"validation/{path.stem}", step=step)
-
-
-def log_metrics(client: MlflowClient, run: Run, metrics: Mapping[tuple[str, int], float]) -> None:
-    """Log (name, step) → value, by the thousand that one request may hold.
-
-    All carry the time at which the run began: MLflow drops a metric that it has, and keeps both
-    of two that differ in time alone.
-    """
-    entries = [Metric(name, value, run.info.start_time, step) for (name, step), value in metrics.items()]
-    for start in range(0, len(entries), 1000):
-        client.log_batch(run.info.run_id, metrics=entries[start : start + 1000])
-
-
 def crown(
     client: MlflowClient, run: Run, name: str, folder: Path, *, tags: Mapping[str, str], reasons: list[str]
 ) -> tuple[str, str]:
@@ -196,9 +106,3 @@ def crown(
     )
     promote(client, name, version, reasons=reasons, against=str(current.version) if current else None)
     return "passed", f"{name}/{version.version}"
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return a model folder's `aelif.json`, {} where it has none."""
-    path = folder / "aelif.json"
-    return read_json(path) if path.exists() else {}

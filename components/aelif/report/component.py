@@ -13,6 +13,7 @@ def write_report(
     prompts: dsl.Input[dsl.Dataset],
     photos: dsl.Input[dsl.Dataset],
     images: dsl.Input[list[dsl.Dataset]],
+    champion_images: dsl.Input[dsl.Dataset],
     worst: dsl.Input[dsl.Dataset],
     worst_images: dsl.Input[list[dsl.Dataset]],
     trials: list,
@@ -29,6 +30,7 @@ def write_report(
         prompts: `prompts.parquet`.
         photos: image folder of the training photos.
         images: image folders, one per entry of `trials`.
+        champion_images: the champion's; empty where it was not measured.
         worst: `worst.parquet`; empty where no search was asked.
         worst_images: image folders of what the search found, one per entry of `trials`.
         trials: trial of each folder: ``"aelif_mask:0.3/seed=0"``.

@@ -44,6 +44,7 @@ def compare_variants(
     scores: dsl.Input[list[dsl.Dataset]],
     embeddings: dsl.Input[list[dsl.Dataset]],
     worst: dsl.Input[list[dsl.Dataset]],
+    champion_scores: dsl.Input[dsl.Dataset],
     reference: dsl.Input[dsl.Dataset],
     prompts: dsl.Input[dsl.Dataset],
     score: dict,
@@ -58,6 +59,7 @@ def compare_variants(
         scores: what `score_robustness` wrote, one per trial.
         embeddings: embeddings of the trials' images, in the same order.
         worst: what `search_worst_case` wrote, one per trial.
+        champion_scores: what `evaluate_champion` wrote; empty without a champion.
         reference: embeddings of the training images.
         prompts: `prompts.parquet`.
         score: section `ScoreConfig`.
