@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from aelif.artifacts import read_json, write_json
-from aelif.config import RunConfig
+from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif.progress import EVENTS_VARIABLE
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.display import EventTail, RunDisplay
@@ -31,11 +31,11 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """Where one run keeps its things, all below the output folder but the tracking store."""
+    """Where one run keeps its things: all below the output folder, and the tracking store."""
 
     output: Path
-    store: Path | None = None
-    """Folder of the tracking store; none: the one that holds `output`, so that neighbours share it."""
+    tracking: TrackingConfig | None = None
+    """The tracking store; none: that of the folder which holds `output`, so that neighbours share it."""
 
     @property
     def work(self) -> Path:
@@ -57,6 +57,11 @@ class Workplace:
         """The public result."""
         return self.output / "summary.json"
 
+    @property
+    def store(self) -> TrackingConfig:
+        """The tracking store."""
+        return self.tracking or TrackingConfig.local(self.output.parent)
+
     def make(self) -> None:
         """Create the folders and prove that they can be written.
 
@@ -75,14 +80,17 @@ class Workplace:
 def run_locally(
     config: RunConfig, place: Workplace, *, console: Console, command: str = "", caching: bool = True
 ) -> dict[str, Any]:
-    """Run the `robustness` pipeline here and return its summary, also written to `summary.json`.
+    """Run the configuration's pipeline here and return its summary, also written to `summary.json`.
+
+    Where `retrain` finds nothing new, the summary says so under ``unchanged``, and that file stays as it is.
 
     Args:
         config: what to run.
         place: where results and intermediate files go.
         console: shows the progress.
         command: what the user typed, for the report.
-        caching: reuse the results of steps whose inputs and code did not change.
+        caching: reuse the results of steps whose inputs and code did not change; without it, `retrain` does not
+            end early.
 
     Raises:
         ValueError: if the configuration cannot work on this machine; nothing has run then.
@@ -91,24 +99,30 @@ def run_locally(
     """
     began = time.time()
     check_inputs(config)
-    arguments = pipeline_arguments(config, place.output, command=command, store=place.store)
+    arguments = pipeline_arguments(config, place.output, tracking=place.store, command=command, force=not caching)
     place.make()
     request = place.work / "request.json"
-    write_json(request, {"arguments": arguments, "pipeline_root": str(place.work / "steps"), "caching": caching})
+    write_json(request, {"pipeline": config.pipeline, "arguments": arguments,
+                         "pipeline_root": str(place.work / "steps"), "caching": caching})  # fmt: skip
     with place.log.open("w") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "aelif_pipelines.worker", str(request)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(place, tracking_uri=arguments["tracking"]["tracking_uri"]),
+            env=_environment(place),
             start_new_session=True,  # Ctrl-C reaches us alone: we stop the steps in order
         )
-        events = _watch(worker, place, console, tracking=arguments["tracking"])
+        events = _watch(worker, place, console)
     if worker.returncode != 0:
         raise RunError(_cause(events, place))
+    took = timings(events, began=began, ended=time.time())
+    for event in events:
+        if event["event"] == "not_due":
+            return {"unchanged": event["message"], "champion": event["champion"], "timings": took}
     summary = read_json(place.summary)
-    summary["timings"] = timings(events, began=began, ended=time.time())
-    summary["versions"] = versions()
+    registered = next((event for event in events if event["event"] == "registered"), {})
+    summary["registry"] = {name: registered[name] for name in ("model", "version", "outcome", "message")}
+    summary |= {"timings": took, "versions": versions()}
     write_json(place.summary, summary)
     return summary
 
@@ -123,19 +137,26 @@ def check_inputs(config: RunConfig) -> None:
     from aelif.prepare.photos import read_subject
 
     model_kind(config.base_model)
+    reference = config.data.reference_images
+    if reference and Path(reference).is_dir():
+        subject = replace(config.data, instance_images=reference, more_subjects=())
+        read_subject(Path(reference), subject, image_size=config.data.image_size)
     for subject in config.data.subjects:
         photos = Path(subject.instance_images)
         if photos.is_dir():
             read_subject(photos, subject, image_size=config.data.image_size)
 
 
-def _environment(place: Workplace, *, tracking_uri: str) -> dict[str, str]:
+def _environment(place: Workplace) -> dict[str, str]:
     """Return the worker's environment: this interpreter first, the cores shared by two steps at a time."""
     threads = str(max(1, (os.cpu_count() or 2) // 2))
     return {
         **os.environ,
         EVENTS_VARIABLE: str(place.events),
-        "MLFLOW_TRACKING_URI": tracking_uri,  # where `models:/…` as a base model is looked up
+        "AELIF_SPOOL": str(place.work / "spool"),  # what steps tell MLflow waits there while it is away
+        "MLFLOW_TRACKING_URI": place.store.tracking_uri,
+        "MLFLOW_EXPERIMENT_NAME": place.store.experiment,
+        "AELIF_ARTIFACT_LOCATION": place.store.artifact_location,
         "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -143,9 +164,7 @@ def _environment(place: Workplace, *, tracking_uri: str) -> dict[str, str]:
     }
 
 
-def _watch(
-    worker: subprocess.Popen[bytes], place: Workplace, console: Console, *, tracking: dict[str, str]
-) -> list[dict[str, Any]]:
+def _watch(worker: subprocess.Popen[bytes], place: Workplace, console: Console) -> list[dict[str, Any]]:
     """Show events until the worker ends; on Ctrl-C stop it, close the tracked run and re-raise."""
     tail, events = EventTail(place.events), []
     try:
@@ -164,7 +183,7 @@ def _watch(
         if keys:
             from aelif.registry.tracking import close
 
-            close(tracking, keys[0], state="KILLED", cause="interrupted", patience_s=GRACE_S)
+            close(to_dict(place.store), keys[0], state="KILLED", cause="interrupted", patience_s=GRACE_S)
         raise
 
 

@@ -37,10 +37,21 @@ def print_settings(console: Console, runs: RunConfig | Mapping[str, RunConfig]) 
     console.print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), highlight=False, markup=False)
 
 
-def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> None:
-    """Print verdict, tables of distances and where to look next; of a plan, the table over its parts."""
+def print_outcome(console: Console, summary: dict[str, Any], output: Path, *, store: str = "") -> None:
+    """Print verdict, tables of distances and where to look next; of a plan, the table over its parts.
+
+    Args:
+        console: where to.
+        summary: what a run returned.
+        output: its folder.
+        store: address of the tracking store, if it is known; "": the one that lies nearest.
+    """
+    if "unchanged" in summary:
+        console.print(f"[bold]Nothing to do:[/] {escape(summary['unchanged'])}", highlight=False)
+        console.print(f"[dim]{summary['timings']['total_s']:.0f} s; --fresh retrains all the same[/]", highlight=False)
+        return
     if "parts" in summary:
-        _print_parts(console, summary, output)
+        _print_parts(console, summary, output, store=store)
         return
     table = _distance_table("Wasserstein distance to the photos (95 % interval); lower is better")
     for name, scores in summary["variants"].items():
@@ -51,15 +62,18 @@ def print_outcome(console: Console, summary: dict[str, Any], output: Path) -> No
     _print_details(console, summary)
     verdict = summary["verdict"]
     champion = verdict["champion"]
-    console.print(f"[bold]Verdict:[/] {escape(champion) + ' is champion' if champion else 'no model passes the gate'}")
+    console.print(f"[bold]Verdict:[/] {escape(champion) + ' is the best' if champion else 'no model keeps the limits'}")
     for reason in [*verdict["reasons"], *summary.get("notes", [])]:
         console.print(f"  • {escape(reason)}", highlight=False)
+    if registry := summary.get("registry"):
+        name = f"{registry['model']} version {registry['version']}"
+        console.print(f"[bold]Registry:[/] {escape(name)}: {escape(registry['message'])}", highlight=False)
     total, own = summary["timings"]["total_s"], summary["timings"]["orchestration_s"]
     console.print(f"\n[dim]{total:.0f} s, {own / total:.0%} of it orchestration[/]", highlight=False)
-    _print_places(console, output)
+    _print_places(console, output, store=store)
 
 
-def _print_parts(console: Console, summary: dict[str, Any], output: Path) -> None:
+def _print_parts(console: Console, summary: dict[str, Any], output: Path, *, store: str) -> None:
     """Print one table of all parts of a plan, and the mean improvement over them."""
     from aelif.artifacts import read_json
 
@@ -74,14 +88,19 @@ def _print_parts(console: Console, summary: dict[str, Any], output: Path) -> Non
         _add_variant(table, name, means)
     console.print(table)
     console.print(f"[dim]{summary['timings']['total_s']:.0f} s[/]", highlight=False)
-    _print_places(console, output)
+    _print_places(console, output, store=store)
 
 
-def _print_places(console: Console, output: Path) -> None:
+def _print_places(console: Console, output: Path, *, store: str) -> None:
     console.print(f"Report   {output / 'report.html'}\nScores   {output / 'summary.json'}", highlight=False)
+    if store.startswith("http"):
+        console.print(f"MLflow   {escape(store)}", highlight=False)
+        return
     above = [output.parent, *output.parent.parents]
-    store = next((folder for folder in above if (folder / "mlflow.db").exists()), output.parent)  # parts share a plan's
-    console.print(f"MLflow   aelif ui {store}", highlight=False)
+    folder = next(
+        (folder for folder in above if (folder / "mlflow.db").exists()), output.parent
+    )  # parts share a plan's
+    console.print(f"MLflow   aelif ui {folder}", highlight=False)
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -11,23 +11,30 @@ from rich.console import Console
 from rich.markup import escape
 
 from aelif.artifacts import read_json, write_json
-from aelif.config import RunConfig
+from aelif.config import RunConfig, TrackingConfig
 from aelif_pipelines.local import Workplace, check_inputs, run_locally
 from aelif_pipelines.outcome import print_plan
 from aelif_pipelines.versions import versions
 
 
 def run_parts(
-    parts: Mapping[str, RunConfig], output: Path, *, console: Console, command: str = "", caching: bool = True
+    parts: Mapping[str, RunConfig],
+    output: Path,
+    *,
+    tracking: TrackingConfig,
+    console: Console,
+    command: str = "",
+    caching: bool = True,
 ) -> dict[str, Any]:
     """Run every part into ``output/<part>/``, each with a report of its own, and return the summary of all.
 
-    Also written: `summary.json`, which names the parts' own, and `report.html`. The tracking store
-    lies beside `output`, shared with all other runs. Given again, finished steps are reused.
+    Also written: `summary.json`, which names the parts' own, and `report.html`. Given again, finished
+    steps are reused.
 
     Args:
         parts: name → what to run, in this order.
         output: results go there.
+        tracking: store of all of them.
         console: shows the progress.
         command: what the user typed, for the reports.
         caching: reuse the results of steps whose inputs and code did not change.
@@ -41,7 +48,7 @@ def run_parts(
     for config in parts.values():
         check_inputs(config)
     for number, (name, config) in enumerate(parts.items(), start=1):
-        place = Workplace(output=output / name, store=output.parent)
+        place = Workplace(output=output / name, tracking=tracking)
         console.print(f"\n[bold]{escape(name)}[/] ({number} of {len(parts)})", highlight=False)
         print_plan(console, config, place.output)
         verdict = run_locally(config, place, console=console, command=command, caching=caching)["verdict"]

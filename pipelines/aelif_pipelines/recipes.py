@@ -59,6 +59,26 @@ def quickstart_sd3() -> RunConfig:
     return on_sd3(quickstart())
 
 
+def retrain() -> RunConfig:
+    """The one to run on a schedule: trains on the present photos, and replaces the champion by what is better."""
+    return replace(
+        quickstart(),
+        pipeline="retrain",
+        variants=_variants("aelif_mask:0.3"),
+        seeds=(0,),
+        prompts=replace(
+            _PROMPTS,
+            templates=(
+                *_PROMPTS.templates,
+                "a photograph of {subject}",
+                "a good photo of {subject}",
+                "a bright photo of {subject}",
+                "a photo of the {subject}",
+            ),
+        ),
+    )
+
+
 def ablation() -> RunConfig:
     """Every augmentation and rival, and one composition, on the miniature SDXL: which of them helps."""
     return replace(
@@ -93,6 +113,7 @@ def smoke() -> RunConfig:
         config,
         prompts=replace(config.prompts, stress=stress, contexts=1),
         attack=AttackConfig(budget=2, images=2),
+        gate=replace(config.gate, model_name="aelif-smoke"),  # nothing that anyone would use
     )
 
 
@@ -133,7 +154,7 @@ def on_sd3(config: RunConfig) -> RunConfig:
         config,
         base_model="builtin:miniature-sd3",
         data=replace(config.data, max_sequence_length=16),
-        gate=replace(config.gate, model_name="aelif-miniature-sd3"),
+        gate=replace(config.gate, model_name=f"{config.gate.model_name}-sd3"),
     )
 
 
@@ -205,6 +226,7 @@ def _full_size(base_model: str, *, image_size: int, guidance_scale: float, name:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "quickstart": quickstart,
     "quickstart-sd3": quickstart_sd3,
+    "retrain": retrain,
     "ablation": ablation,
     "sweep": sweep,
     "smoke": smoke,

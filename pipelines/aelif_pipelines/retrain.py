@@ -106,9 +106,9 @@ def retrain(
             tracking=tracking,
             run_key=run_key,
             photos=photos.outputs["photos"],
+            reference=inputs.outputs["reference"],
             base=base.outputs["model"],
             settings=settings,
-            gate=gate,
             force=force,
             code_version=code_version,
         )

@@ -23,9 +23,9 @@ def find_champion(
     tracking: dict,
     run_key: str,
     photos: Input[Dataset],
+    reference: str,
     base: Input[Model],
     settings: dict,
-    gate: dict,
     force: bool,
     code_version: str,
 ) -> NamedTuple("Champion", [("due", bool), ("champion", str), ("key", str)]):  # type: ignore[valid-type]
@@ -35,9 +35,9 @@ def find_champion(
         tracking: a `TrackingConfig` in plain values.
         run_key: names the execution.
         photos: what `prepare_data` wrote.
+        reference: fingerprint of the reference photos, "" without any.
         base: what `resolve_model` wrote.
         settings: the run's configuration.
-        gate: section `GateConfig`.
         force: retrain even where nothing is new.
         code_version: part of the cache key.
 
@@ -48,14 +48,13 @@ def find_champion(
     from collections import namedtuple
 
     from aelif.artifacts import read_json
-    from aelif.config import GateConfig, from_dict
     from aelif.progress import step_work
     from aelif.registry.due import look_up
 
     with step_work("find_champion") as progress:
         manifest, source = read_json(f"{photos.path}/manifest.json"), read_json(f"{base.path}/source.json")
-        found = look_up(tracking, run_key, photos=manifest["digest"], base=source["digest"], settings=settings,
-                        gate=from_dict(GateConfig, gate), force=force)  # fmt: skip
+        inputs = {"photos": manifest["digest"], "reference": reference, "base": source["digest"]}
+        found = look_up(tracking, run_key, inputs=inputs, settings=settings, force=force)
         progress.emit("due" if found.due else "not_due", message=found.reason, champion=found.champion)
     return namedtuple("Champion", "due champion key")(found.due, found.champion, found.key)
 
@@ -119,14 +118,22 @@ def register_model(
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def close_run(tracking: dict, run_key: str, code_version: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """End the MLflow run in the pipeline's true state; a store that fails is told, and hides no other failure."""
+    """End the MLflow run in the pipeline's true state, and notify AELIF_WEBHOOK_URL; neither can fail the run."""
+    import os
+
+    from aelif.notify import notify
     from aelif.progress import step_work
     from aelif.registry.store import TrackingError
     from aelif.registry.tracking import close_by_status
 
     with step_work("close_run") as progress:
+        state, message = status.state, status.error_message or ""
         try:
-            close_by_status(tracking, run_key, state=status.state, message=status.error_message or "")
+            facts = close_by_status(tracking, run_key, state=state, message=message)
         except TrackingError as error:
             print(f"The run was not closed in MLflow: {error}")
             progress.emit("warning", message=str(error))
+            facts = {"state": state, "cause": message or str(error)}
+        url = os.environ.get("AELIF_WEBHOOK_URL", "")
+        if url and (fault := notify(facts, url=url)):
+            progress.emit("warning", message=f"nobody was notified: {fault}")

@@ -1,0 +1,1 @@
+"""What the `aelif` command can do, a file for each kind of work."""

@@ -1,0 +1,106 @@
+"""Commands to look around with: MLflow's pages, perturbations, augmentations, this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aelif_pipelines.commands.options import Debug, console
+
+
+def augmentations(debug: Debug = False) -> None:
+    """List the augmentations of prompt embeddings, and what their magnitudes mean.
+
+    Magnitudes are constant (aelif_mask:0.3), drawn per sample (aelif_mask:0.1-0.5), or grow in
+    training (aelif_mask:0to0.3); + applies several one after another.
+
+    Example: aelif augmentations
+    """
+    from aelif.config import AUGMENTATIONS
+    from aelif_pipelines.outcome import print_pairs
+
+    rows = {"baseline": "clean prompt embeddings"}
+    rows.update({f"{name}:{scale.default:g}": scale.meaning for name, scale in AUGMENTATIONS.items()})
+    print_pairs(console, rows)
+
+
+def ui(
+    store: Annotated[Path, typer.Argument(help="Folder that holds mlflow.db.")] = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+    debug: Debug = False,
+) -> None:
+    """Open MLflow on the runs of this machine: parameters, metrics, reports, registered models.
+
+    Example: aelif ui outputs --port 5001
+    """
+    database = (store / "mlflow.db").resolve()
+    if not database.is_file():
+        raise ValueError(f"{database}: no such file; run 'aelif run quickstart' first, or name its folder")
+    console.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C stops it)")
+    arguments = ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(store.resolve())]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *arguments]
+    os.execv(command[0], command)
+
+
+def perturb(
+    prompt: Annotated[str, typer.Argument(help='The prompt: "a photo of sks backpack".')],
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Family of errors, or the groups tuning and held_out; may be repeated. Else all."),
+    ] = None,
+    severity: Annotated[float, typer.Option(help="Share of the letters or words hit, in (0, 1].")] = 0.1,
+    draws: Annotated[int, typer.Option(help="Perturbed prompts per family.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    protect: Annotated[list[str] | None, typer.Option(help="Word or phrase that is spared; may be repeated.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Word or phrase that alone is hit; may be repeated.")] = None,
+    subject: Annotated[str, typer.Option(help='The subject within the prompt: "sks backpack".')] = "",
+    base_model: Annotated[
+        str, typer.Option(help="Model whose text encoders measure the errors; none: as --no-measure.")
+    ] = "builtin:miniature-sdxl",
+    measure: Annotated[bool, typer.Option(help="Whether to measure tokens and embeddings: seconds more.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Show what people's errors make of a prompt, and how far they move its tokens and embeddings.
+
+    Families that cannot change the prompt say why.
+
+    Example: aelif perturb "a photo of sks backpack" --family keyboard --severity 0.1
+    """
+    from aelif.config import FAMILIES
+    from aelif.perturb import Scope
+    from aelif.perturb.human import has_codespell
+    from aelif.perturb.plan import preview
+    from aelif_pipelines.outcome import print_perturbed
+
+    families = family or [name for name in FAMILIES if name != "codespell" or has_codespell()]
+    scope = Scope(protected=frozenset(protect or ()), target=frozenset(target or ()), subject=subject)
+    rows = preview(prompt, families=families, severity=severity, draws=draws, seed=seed, scope=scope)
+    reader = base_model if measure and base_model != "none" else ""
+    if reader:
+        from aelif.config import StressConfig
+        from aelif.perturb.severity import measure as measure_rows
+        from aelif.perturb.severity import reader_of
+
+        with reader_of(reader) as adapter:
+            rows = measure_rows(adapter, rows, stress=StressConfig(), seed=seed)
+    print_perturbed(console, rows, reader=reader)
+
+
+def doctor(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that runs would write to.")] = Path("outputs"),
+    debug: Debug = False,
+) -> None:
+    """Check this machine: versions, cores, memory, GPU, disk, write permission, packaged models.
+
+    Example: aelif doctor
+    """
+    from aelif_pipelines.doctor import examine, print_findings
+
+    findings = examine(output)
+    print_findings(console, findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
