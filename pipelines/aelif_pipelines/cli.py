@@ -20,11 +20,14 @@ app = typer.Typer(
     ),
 )
 
-for command in (run.run, run.recipes, run.report):
-    app.command(rich_help_panel="Run")(command)
+app.command(rich_help_panel="Run")(run.run)
+app.command(rich_help_panel="Run")(run.recipes)
+app.command(rich_help_panel="Run")(run.report)
 app.command("compile", rich_help_panel="Run")(run.compile_)
-for command in (tools.ui, tools.perturb, tools.augmentations, tools.doctor):
-    app.command(rich_help_panel="Look around")(command)
+app.command(rich_help_panel="Look around")(tools.ui)
+app.command(rich_help_panel="Look around")(tools.perturb)
+app.command(rich_help_panel="Look around")(tools.augmentations)
+app.command(rich_help_panel="Look around")(tools.doctor)
 
 
 def main() -> None:

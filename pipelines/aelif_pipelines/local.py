@@ -135,16 +135,16 @@ def check_inputs(config: RunConfig) -> None:
     """
     from aelif.models.resolve import model_kind
     from aelif.prepare.photos import read_subject
+    from aelif.prepare.reference import photo_fingerprints
 
     model_kind(config.base_model)
-    reference = config.data.reference_images
-    if reference and Path(reference).is_dir():
-        subject = replace(config.data, instance_images=reference, more_subjects=())
-        read_subject(Path(reference), subject, image_size=config.data.image_size)
-    for subject in config.data.subjects:
+    data = config.data
+    photo_fingerprints(data)  # names what is missing, in folders and in S3
+    measured = [replace(data, instance_images=data.reference_images, more_subjects=())] if data.reference_images else []
+    for subject in (*data.subjects, *measured):
         photos = Path(subject.instance_images)
         if photos.is_dir():
-            read_subject(photos, subject, image_size=config.data.image_size)
+            read_subject(photos, subject, image_size=data.image_size)
 
 
 def _environment(place: Workplace) -> dict[str, str]:

@@ -64,6 +64,8 @@ def _load_plan(name: str, given: dict[str, Any], *, smoke: bool, only: Sequence[
     kept = [part for part in parts if part in only or not only]
     require(len(kept) == 1 or "base_model" not in given, "base_model", given.get("base_model"),
             f"each part of {name} has its own; choose one with --only: {', '.join(kept)}")  # fmt: skip
+    require(given.get("pipeline", "robustness") == "robustness", "pipeline", given.get("pipeline"),
+            f"{name} compares; name a recipe to retrain")  # fmt: skip
     return {part: _changed(parts[part], given, smoke=smoke) for part in kept}
 
 

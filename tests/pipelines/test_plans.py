@@ -19,6 +19,7 @@ from aelif.config import (
     HELD_OUT,
     TUNING,
     RunConfig,
+    TrackingConfig,
     Variant,
     expand_families,
     from_dict,
@@ -26,7 +27,7 @@ from aelif.config import (
 )
 from aelif_pipelines import parts as running
 from aelif_pipelines.arguments import pipeline_arguments
-from aelif_pipelines.local import RunError
+from aelif_pipelines.local import RunError, Workplace
 from aelif_pipelines.outcome import print_outcome
 from aelif_pipelines.plans import PLANS
 from aelif_pipelines.recipes import RECIPES, recipe, shrink
@@ -195,10 +196,16 @@ def test_a_plan_is_no_single_configuration():
         load_config("paper")
 
 
+def test_a_plan_is_not_retrained():
+    with pytest.raises(ValueError, match="pipeline = 'retrain'"):
+        load_runs("paper", changes={"pipeline": "retrain"})
+
+
 def test_parts_share_the_store_beside_the_plan(tmp_path: Path):
     config = recipe("smoke")
-    shared = pipeline_arguments(config, tmp_path / "paper" / "part", command="", store=tmp_path)["tracking"]
-    assert shared == pipeline_arguments(config, tmp_path / "other", command="")["tracking"]
+    store = Workplace(output=tmp_path / "other").store
+    arguments = pipeline_arguments(config, tmp_path / "paper" / "part", tracking=store, command="")
+    assert arguments["tracking"] == to_dict(TrackingConfig.local(tmp_path))
 
 
 # ── Running and printing ───────────────────────────────────────────────────────────────────────
@@ -242,7 +249,7 @@ def test_the_tables_fit_80_columns():
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     for words in ("aelif_noise_conv:0.3", "@noise_std=0.5", "0.900", "0.800–1.000", "+5.0%", "-5.0…+15.0", "0.021",
-                  "+125.0%", "+115…+135", "held-out", "+4.0%", "worst", "1.100", "baseline is champion", "A note.",
+                  "+125.0%", "+115…+135", "held-out", "+4.0%", "worst", "1.100", "baseline is the best", "A note.",
                   "outputs/sweep/report.html", "aelif ui outputs"):  # fmt: skip
         assert words in text
 
@@ -263,7 +270,7 @@ def test_parts_run_in_order_into_folders_of_their_own(tmp_path: Path, monkeypatc
     places, pages = [], []
 
     def run(config: RunConfig, place: Any, **_: Any) -> dict[str, Any]:
-        places.append((place.output, place.store))
+        places.append((place.output, place.tracking))
         summary = summary_of(config)
         place.output.mkdir(parents=True)
         write_json(place.summary, summary)
@@ -274,9 +281,10 @@ def test_parts_run_in_order_into_folders_of_their_own(tmp_path: Path, monkeypatc
     monkeypatch.setattr(overview, "write_overview", lambda path, parts: pages.append((path, dict(parts))))
     output = tmp_path / "paper"
     stream = io.StringIO()
-    summary = running.run_parts(load_runs("paper"), output, console=Console(file=stream, width=80), command="aelif x")
+    console, store = Console(file=stream, width=80), TrackingConfig.local(tmp_path)
+    summary = running.run_parts(load_runs("paper"), output, tracking=store, console=console, command="aelif x")
     names = ["miniature-sdxl", "miniature-sd3"]
-    assert places == [(output / name, tmp_path) for name in names]
+    assert places == [(output / name, store) for name in names]
     assert pages == [(output / "report.html", {name: output / name for name in names})]
     assert read_json(output / "summary.json") == summary
     assert summary["schema"] == 2
@@ -296,7 +304,9 @@ def test_a_part_that_cannot_work_stops_the_plan_before_anything_runs(tmp_path: P
     parts = load_runs("paper", smoke=True)
     parts["miniature-sd3"] = replace(parts["miniature-sd3"], base_model="builtin:miniature-sd4")
     with pytest.raises(ValueError, match="miniature-sd3"):
-        running.run_parts(parts, tmp_path / "paper", console=Console(file=io.StringIO()))
+        running.run_parts(
+            parts, tmp_path / "paper", tracking=TrackingConfig.local(tmp_path), console=Console(file=io.StringIO())
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -310,6 +320,9 @@ def test_a_failed_part_leaves_the_finished_ones(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(running, "run_locally", run)
     with pytest.raises(RunError, match="no memory"):
-        running.run_parts(load_runs("paper"), tmp_path / "paper", console=Console(file=io.StringIO()))
+        running.run_parts(
+            load_runs("paper"), tmp_path / "paper", tracking=TrackingConfig.local(tmp_path),
+            console=Console(file=io.StringIO()),
+        )  # fmt: skip
     assert (tmp_path / "paper" / "miniature-sdxl" / "summary.json").is_file()
     assert not (tmp_path / "paper" / "summary.json").exists()

@@ -1,4 +1,4 @@
-"""Whether a scheduled run has anything to do: new photos, new settings, or a champion that no longer keeps the limits."""
+"""Whether a scheduled run has anything to do: new photos, new settings, or a champion that breaks a limit."""
 
 from __future__ import annotations
 
