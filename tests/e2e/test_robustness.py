@@ -114,14 +114,14 @@ def test_mlflow_saw_the_run_finish_with_a_child_for_each_trial(finished: Finishe
     assert all(child.info.status == "FINISHED" for child in children)
     champion = read_json(finished.output / "summary.json")["verdict"]["champion"]
     assert champion is not None
-    held = client.get_model_version_by_alias("aelif-miniature", "champion")
+    held = client.get_model_version_by_alias("aelif-smoke", "champion")
     assert held.tags["weights.sha256"]
 
 
 def test_a_second_run_reuses_what_did_not_change(finished: Finished):
     assert finished.again.returncode == 0, finished.again.stdout + finished.again.stderr
     steps = {event["step"] for event in finished.again_events}
-    assert steps <= {"open_run", "deliver_results", "register", "close_run"}
+    assert steps <= {"open_run", "read_inputs", "deliver_results", "register", "close_run"}
 
 
 @pytest.mark.parametrize(

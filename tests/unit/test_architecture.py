@@ -25,6 +25,7 @@ FOUNDATIONS = {
 }
 STEPS = {
     "prepare", "train", "perturb", "synthesize", "attack", "embed", "score", "report", "gate", "registry", "deliver",
+    "champion",
 }  # fmt: skip
 # Steps meet in artifacts. But perturb is a library for all of them; and the attack, a loop of generating, embedding
 # and measuring, cannot hand an artifact from one to the next for every prompt that it tries.
