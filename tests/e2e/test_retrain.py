@@ -17,8 +17,9 @@ NAME = "aelif-test"
 
 def run(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     code = "from aelif_pipelines.cli import main; main()"
+    templates = 'prompts.templates=["a photo of {subject}", "an image of {subject}"]'
     flags = ["--smoke", "--output", str(output), "--variants", "baseline", "--set", f"gate.model_name={NAME}",
-             "--set", "train.method=lora", "--set", 'prompts.templates=["a photo of {subject}", "an image of {subject}"]']  # fmt: skip
+             "--set", "train.method=lora", "--set", templates]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
         [sys.executable, "-c", code, "run", "retrain", *flags, *arguments], capture_output=True, text=True,
@@ -91,9 +92,9 @@ def test_the_verdict_is_the_registrys(story: Story):
 def test_the_champion_stands_as_it_was_measured_before(story: Story):
     """Same prompts, noise and scorer: what is measured again as champion has the figures of its own trial."""
     rows = read_table(story.output / "scores.parquet", score_schema())
-    champion = {row["prompt_id"]: row["value"] for row in rows
-                if row["variant"] == "champion@1" and row["metric"] == "w1" and row["prompt_set"] == "clean"}  # fmt: skip
+    own = [row for row in rows if row["variant"] == "champion@1" and row["metric"] == "w1"]
+    clean = [row["value"] for row in own if row["prompt_set"] == "clean"]
     (held,) = story.run_of("model.version", f"{NAME}/1")[-1:]
     assert story.client.get_run(held.info.run_id).data.metrics["baseline/clean"] == pytest.approx(
-        sum(champion.values()) / len(champion), abs=1e-9
+        sum(clean) / len(clean), abs=1e-9
     )
