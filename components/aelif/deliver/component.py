@@ -25,9 +25,9 @@ def deliver_results(
     from pathlib import Path
 
     from aelif.deliver.results import deliver, input_digests
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("deliver_results"):
+    with tracked_step("deliver_results"):
         deliver(
             Path(destination),
             summary=Path(summary.path),

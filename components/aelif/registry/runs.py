@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from mlflow import MlflowClient
@@ -22,18 +23,24 @@ PARAM_LIMIT, TAG_LIMIT = 6000, 8000
 """Longest parameter and tag that MLflow keeps, in characters."""
 
 
-def parent_run(client: MlflowClient, config: TrackingConfig, run_key: str) -> Run:
+def parent_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, given: str | None = None) -> Run:
     """Return the execution's run, created if need be.
 
     Kubeflow Pipelines' own MLflow plugin opens one and names a run below it to every step, by
     ``MLFLOW_RUN_ID``: then that one is used.
+
+    Args:
+        client: of the store.
+        config: where it is.
+        run_key: names the execution.
+        given: what ``MLFLOW_RUN_ID`` was where it matters, "" where nothing; None: what it is here.
 
     Raises:
         TrackingError: if ``MLFLOW_RUN_ID`` names no run, or that of another execution.
     """
     if "'" in run_key or not run_key:
         raise ValueError(f"run_key = {run_key!r}: give a name without quotes")
-    given = os.environ.get("MLFLOW_RUN_ID")
+    given = os.environ.get("MLFLOW_RUN_ID", "") if given is None else given
     if not given:
         tags = {RUN_KEY: run_key, STEP: PARENT_STEP}
         return start_or_resume(client, experiment_id(client, config), tags=tags, name=run_key)
@@ -62,6 +69,37 @@ def child_run(client: MlflowClient, parent: Run, run_key: str, trial: str) -> Ru
     }
     log_params(client, run.info.run_id, params, tags={})
     return run
+
+
+def step_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, step: str, label: str, given: str) -> Run:
+    """Return the run of one step: Kubeflow's own, that of its trial for training, else one of its own.
+
+    A step of a trial has its run below the trial's, any other below the execution's.
+
+    Args:
+        client: of the store.
+        config: where it is.
+        run_key: names the execution.
+        step: such as ``"synthesize"``.
+        label: which trial, shard or version, "" where there is but one.
+        given: what ``MLFLOW_RUN_ID`` was in that step, "" where nothing.
+    """
+    parent = parent_run(client, config, run_key, given=given)
+    if given and given != parent.info.run_id:
+        return client.get_run(given)
+    if trial := trial_of(label):
+        parent = child_run(client, parent, run_key, trial)
+        if step == "train":
+            return parent
+    name = f"{step} {label}".strip()
+    tags = {RUN_KEY: run_key, STEP: name, PARENT: parent.info.run_id}
+    return start_or_resume(client, parent.info.experiment_id, tags=tags, name=name)
+
+
+def trial_of(label: str) -> str:
+    """Return the trial that a step's label begins with, "" where it names none."""
+    found = re.match(r"(.+?/seed=\d+)(/|$)", label)
+    return found[1] if found else ""
 
 
 def start_or_resume(client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str) -> Run:
