@@ -46,7 +46,9 @@ def write_trained(
 
 def write_model(trained: Path, base: Path, folder: Path) -> Path:
     """Write the folder that is registered."""
-    write_servable(folder, trained=trained, base=base, synthesis=to_dict(SYNTHESIS), example_prompt="a photo of sks dog")
+    write_servable(
+        folder, trained=trained, base=base, synthesis=to_dict(SYNTHESIS), example_prompt="a photo of sks dog"
+    )
     return folder
 
 
@@ -54,6 +56,8 @@ def register(client: MlflowClient, name: str, folder: Path, **tags: str) -> Mode
     """Register a folder where it lies, and make it champion."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    version = client.create_model_version(name, folder.as_uri(), tags={k.replace("__", "."): v for k, v in tags.items()})
+    version = client.create_model_version(
+        name, folder.as_uri(), tags={k.replace("__", "."): v for k, v in tags.items()}
+    )
     client.set_registered_model_alias(name, "champion", str(version.version))
     return client.get_model_version(name, str(version.version))

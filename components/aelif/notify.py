@@ -142,6 +142,10 @@ def _waiting(model: str, version: str, reason: str, _facts: Mapping[str, Any]) -
     return _line(model, f"version {version or '?'} waits for approval", "; ".join(filter(None, (reason, command))))
 
 
+def _registered(model: str, version: str, reason: str, _facts: Mapping[str, Any]) -> str:
+    return _line(model, f"version {version} is challenger, and was not measured against the champion", reason)
+
+
 def _kept(model: str, version: str, _reason: str, _facts: Mapping[str, Any]) -> str:
     return _line(model, f"version {version} stays champion", "the run made the same weights again")
 
@@ -159,7 +163,7 @@ def _forced(model: str, version: str, reason: str, _facts: Mapping[str, Any]) ->
 
 
 _VERDICTS: dict[str, Callable[[str, str, str, Mapping[str, Any]], str]] = {
-    "passed": _champion, "promoted": _champion, "rejected": _refused, "waiting": _waiting, "registered": _waiting,
+    "passed": _champion, "promoted": _champion, "rejected": _refused, "waiting": _waiting, "registered": _registered,
     "kept": _kept, "rolled-back": _rolled_back, "unchanged": _unchanged, "forced": _forced,
 }  # fmt: skip
 

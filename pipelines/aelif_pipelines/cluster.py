@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import kfp
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
@@ -18,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from aelif.config import RunConfig, TrackingConfig, require
 from aelif_pipelines.arguments import pipeline_arguments
+from aelif_pipelines.errors import CommandError
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PORT_FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888, then --host http://127.0.0.1:8888"
@@ -27,7 +29,7 @@ _REMEDIES = {
 }
 
 
-class ClusterError(RuntimeError):
+class ClusterError(CommandError):
     """The server could not be reached or refused; one line that names it, the cause and the remedy."""
 
 
@@ -150,6 +152,9 @@ def cluster_arguments(
     _refuse_local_inputs(config)
     require(tracking.tracking_uri.startswith(("http://", "https://")), "tracking-uri", tracking.tracking_uri,
             "pods reach a server only; give the http(s) address of an MLflow server")  # fmt: skip
+    host = urlsplit(tracking.tracking_uri).hostname
+    require(host not in ("localhost", "127.0.0.1", "::1"), "tracking-uri", tracking.tracking_uri,
+            "in a pod that is the pod itself; give the server's address in the cluster")  # fmt: skip
     require(not destination or destination.startswith("s3://"), "destination", destination, "give s3://bucket/prefix")
     for name, folder in (("checkpoint-root", checkpoint_root), ("score.cache", config.score.cache)):
         require(not folder or PurePosixPath(folder).is_absolute(), name, folder,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from aelif_pipelines.local import RunError
+from aelif_pipelines.errors import CommandError
 
 CLOCK_SLACK_S = 1.0
 """How far two readings of one process's start time may lie apart."""
@@ -21,7 +21,7 @@ LOG_LINES = 5
 """Lines of a program's log that an error quotes."""
 
 
-class ProgramError(RunError):
+class ProgramError(CommandError):
     """A program did not start or answer; the message names it, the cause and the log."""
 
 

@@ -16,8 +16,10 @@ from kfp_server_api import (
     ApiException,
     RecurringRunMode,
     V2beta1CronSchedule,
+    V2beta1DeletePropagationPolicy,
     V2beta1PipelineVersionReference,
     V2beta1RecurringRun,
+    V2beta1RecurringRunStatus,
     V2beta1RuntimeConfig,
     V2beta1Trigger,
 )
@@ -246,9 +248,12 @@ def _existing(cluster: Cluster, name: str) -> list[Any]:
 
 
 def _delete(cluster: Cluster, items: Iterable[Any]) -> None:
+    """Delete recurring runs and leave alone what they started: Kubernetes would end a training in the middle."""
     for item in items:
         try:
-            cluster.client.recurring_runs.recurring_run_service_delete_recurring_run(item.recurring_run_id)
+            cluster.client.recurring_runs.recurring_run_service_delete_recurring_run(
+                item.recurring_run_id, propagation_policy=V2beta1DeletePropagationPolicy.ORPHAN
+            )
         except ApiException as error:
             if error.status != 404:  # somebody else was first
                 raise
@@ -273,4 +278,6 @@ def _digest(item: Any) -> str:
 
 
 def _enabled(item: Any) -> bool:
-    return bool(item.mode == RecurringRunMode.ENABLE)
+    """Tell whether it is switched on: by what was asked for, else by what the server reports."""
+    asked = {RecurringRunMode.ENABLE: True, RecurringRunMode.DISABLE: False}
+    return asked.get(item.mode, item.status == V2beta1RecurringRunStatus.ENABLED)

@@ -62,7 +62,7 @@ class KfpServer:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_):
@@ -157,6 +157,8 @@ class KfpServer:
         if identifier not in self.recurring:
             raise RefusedError(404, f"recurring run {identifier} not found")
         if method == "DELETE":
+            if query.get("propagation_policy") != "ORPHAN":
+                self.runs = {key: run for key, run in self.runs.items() if run.recurring_run_id != identifier}
             del self.recurring[identifier]
         else:
             self.recurring[identifier].mode = {"enable": "ENABLE", "disable": "DISABLE"}[action]

@@ -46,13 +46,16 @@ def on_s3(**changes):
     return replace(config, data=replace(config.data, instance_images="s3://photos/backpack", **changes))
 
 
+ARGUMENTS = {**cluster_arguments(on_s3(), tracking=SERVER), "code_version": "c0de"}
+
+
 def plan_for(cluster, package, *, cron="0 0 3 * * *", pin=False, **changes) -> Plan:
     with clear_errors(cluster.host):
         uploaded = ensure_version(cluster, "aelif-retrain", package)
         experiment_id = ensure_experiment(cluster, "aelif")
     return Plan(
         name="nightly", cron=cron, pipeline_id=uploaded.pipeline_id, version_id=uploaded.version_id if pin else "",
-        experiment_id=experiment_id, arguments=cluster_arguments(on_s3(), tracking=SERVER),
+        experiment_id=experiment_id, arguments=ARGUMENTS,
         **changes,
     )  # fmt: skip
 
@@ -139,6 +142,14 @@ def test_a_list_tells_when_what_and_how_it_went(server, package):
     assert row.version.startswith("latest (")
     pause(cluster, "nightly")
     assert list_schedules(cluster, now=NOW)[0].next_run is None
+
+
+def test_runs_that_have_begun_survive_a_change_and_a_deletion(server, package):
+    cluster = connect(host=server.url)
+    server.run(create(cluster, plan_for(cluster, package)).schedule_id, "RUNNING")
+    create(cluster, plan_for(cluster, package, cron="0 30 4 * * *"))
+    delete(cluster, "nightly")
+    assert [run.state for run in server.runs.values()] == ["RUNNING"]
 
 
 def test_deleting_what_is_missing_is_an_error_unless_it_may_be(server, package):
@@ -249,6 +260,7 @@ def test_arguments_are_the_pipelines_parameters_and_name_nothing_local(package):
         (on_s3(reference_images="photos"), {}, "data.reference_images = 'photos'"),
         (replace(on_s3(), base_model="/models/sdxl"), {}, "base_model = '/models/sdxl'"),
         (on_s3(), {"tracking": TrackingConfig(tracking_uri="sqlite:////tmp/mlflow.db")}, "tracking-uri = 'sqlite"),
+        (on_s3(), {"tracking": TrackingConfig(tracking_uri="http://localhost:5000")}, "that is the pod itself"),
         (on_s3(), {"destination": "outputs"}, "destination = 'outputs': give s3://"),
         (on_s3(), {"checkpoint_root": "checkpoints"}, "checkpoint-root = 'checkpoints'"),
     ],

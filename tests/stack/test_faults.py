@@ -45,7 +45,7 @@ def kill(stack: Stack, name: str) -> None:
 
 def wait_for(run: subprocess.Popen[str], output: Path, seen: Callable[[dict[str, Any]], bool]) -> None:
     """Return once the run has told an event of that kind."""
-    deadline, path = time.monotonic() + 120, output / "work" / "events.jsonl"
+    deadline, path = time.monotonic() + 300, output / "work" / "events.jsonl"
     while not (path.exists() and any(map(seen, EventTail(path).new_events()))):
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline
@@ -53,7 +53,7 @@ def wait_for(run: subprocess.Popen[str], output: Path, seen: Callable[[dict[str,
 
 
 def finish(run: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = run.communicate(timeout=300)
+    text, _ = run.communicate(timeout=600)
     return run.returncode, " ".join(text.split())
 
 

@@ -42,7 +42,7 @@ class Webhook:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/services/SECRET?key=SECRET"
         return self
 
@@ -142,6 +142,8 @@ def test_facts_that_are_no_json_are_sent_as_text():
          "aelif-miniature: version 4 waits for approval: aelif promote aelif-miniature 4"),
         ({"verdict": "unchanged", "version": "3", "reasons": ["the same photos were tried"]},
          "aelif-miniature: nothing to do, version 3 stays champion: the same photos were tried"),
+        ({"verdict": "registered", "reasons": ["run aelif run retrain"]},
+         "aelif-miniature: version 4 is challenger, and was not measured against the champion: run aelif run retrain"),
         ({"verdict": "kept"}, "aelif-miniature: version 4 stays champion: the run made the same weights again"),
         ({"verdict": "rolled-back", "reasons": None},
          "aelif-miniature: nothing was promoted: these weights were rolled back before"),

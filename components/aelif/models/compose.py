@@ -47,6 +47,8 @@ def write_whole(base: Path, trained: Path, output: Path) -> None:
             module = load_part(str(index[part][1]), stored, dtype=torch.float32)
             merge_lora(module, trained / LORA_FILE, component=part)
             module.save_pretrained(folder / part, safe_serialization=True, max_shard_size="100GB")
+            (folder / part / "config.json").unlink()  # it names the library's version and folders of this machine
+            link_file((stored / "config.json").resolve(), folder / part / "config.json")
 
 
 def _link_all(source: Path, target: Path, *, without: Collection[str] = ()) -> None:

@@ -35,9 +35,21 @@ class ModelSource:
     family: str
     """Value of `KNOWN_PIPELINES`."""
     digest: str
-    """Hex SHA-256 over names and contents of the files."""
+    """Hex SHA-256 over names and contents of the files; of a registered fine-tune, over its weights' and its base
+    model's digests, for fusing LoRA may give other last bits on another machine."""
     files: dict[str, str]
     """Path below the folder → hex SHA-256."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Located:
+    """A model on this machine."""
+
+    folder: Path
+    uri: str
+    """Its name, pinned: to a version where it was an alias, to its place where it was a relative path."""
+    digest: str = ""
+    """Digest of what it is made of; "" for that of its files."""
 
 
 def resolve_model(uri: str, output: Path, *, tracking_uri: str = "") -> ModelSource:
@@ -58,7 +70,8 @@ def resolve_model(uri: str, output: Path, *, tracking_uri: str = "") -> ModelSou
     kind = model_kind(uri)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=".download-") as scratch:
-        folder = _locate(uri, kind, Path(scratch) / "model", tracking_uri=tracking_uri)
+        located = _locate(uri, kind, Path(scratch) / "model", tracking_uri=tracking_uri)
+        folder = located.folder
         family = check_model(folder, uri=uri, remedy=_remedy(uri, kind))
         with new_folder(output) as target:
             index = read_index(folder, uri=uri)
@@ -69,7 +82,7 @@ def resolve_model(uri: str, output: Path, *, tracking_uri: str = "") -> ModelSou
             if (kept := without_unused(index)) != index:
                 write_json(target / "model_index.json", kept)  # replaces the link, not the file behind it
             files = {name: sha256_of(target / name) for name in names}
-            source = ModelSource(uri=uri, family=family, digest=digest_of(files), files=files)
+            source = ModelSource(uri=located.uri, family=family, digest=located.digest or digest_of(files), files=files)
             write_json(target / "source.json", asdict(source))
     return source
 
@@ -164,29 +177,32 @@ def builtin_folder(name: str) -> Path:
     return folder
 
 
-def _locate(uri: str, kind: Kind, scratch: Path, *, tracking_uri: str) -> Path:
+def _locate(uri: str, kind: Kind, scratch: Path, *, tracking_uri: str) -> _Located:
     """Return a local folder with the model, downloaded to `scratch` where need be."""
-    if kind == "builtin":
-        return builtin_folder(uri.removeprefix("builtin:"))
-    if kind == "hub":
-        return _download_from_hub(uri)
     if kind == "registry":
         return _compose_registered(uri, scratch, tracking_uri=tracking_uri)
-    return fetch(uri, scratch)
+    if kind == "builtin":
+        folder = builtin_folder(uri.removeprefix("builtin:"))
+    else:
+        folder = _download_from_hub(uri) if kind == "hub" else fetch(uri, scratch)
+    return _Located(folder=folder, uri=str(Path(uri).expanduser().absolute()) if kind == "local" else uri)
 
 
-def _compose_registered(uri: str, output: Path, *, tracking_uri: str) -> Path:
+def _compose_registered(uri: str, output: Path, *, tracking_uri: str) -> _Located:
     """Return a folder with a registered model and the base model under it; a whole model is left as it is."""
     from aelif.models.compose import write_whole
+    from aelif.registry.lineage import weights_digest
     from aelif.registry.models import open_registered
 
     held = open_registered(uri, output.with_name("trained"), tracking_uri=tracking_uri)
+    pinned = f"{re.split('@|/[0-9]+$', uri)[0]}/{held.version}"
     if (held.trained / "model_index.json").exists():
-        return held.trained
+        return _Located(folder=held.trained, uri=pinned)
     base = output.with_name("base")
     resolve_exactly(held.base_uri, base, digest=held.base_digest, owner=uri, tracking_uri=tracking_uri)
     write_whole(base, held.trained, output)
-    return output
+    digest = digest_of({"weights": weights_digest(held.trained), "base": held.base_digest})
+    return _Located(folder=output, uri=pinned, digest=digest)
 
 
 def _remedy(uri: str, kind: Kind) -> str:

@@ -196,7 +196,8 @@ rows = model.predict([{{"prompt": "…"}}], params={{"seed": 0, "num_images": 4}
 open("0.png", "wb").write(base64.b64decode(rows["image"][0]))
 ```
 `mlflow models serve -m "models:/{_text(name)}@champion" --env-manager local` serves the same over HTTP, with \
-`MLFLOW_TRACKING_URI` set. The base model is fetched by its pinned name, unless `AELIF_BASE_MODEL` names a folder with it."""
+`MLFLOW_TRACKING_URI` set. The base model is fetched by its pinned name, unless `AELIF_BASE_MODEL` names a folder \
+with it."""
 
 
 def _licences(source: Mapping[str, Any]) -> str:

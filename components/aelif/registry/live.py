@@ -125,6 +125,9 @@ class Reporter:
 
     def _report(self) -> None:
         """Look and send, every few seconds, until the step ends."""
+        import psutil
+
+        psutil.cpu_percent()  # it counts from one call to the next
         machine: Machine | None = None
         while not self._stopped.wait(self.interval_s):
             machine = machine or Machine()

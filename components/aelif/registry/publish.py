@@ -37,6 +37,7 @@ from aelif.registry.results import Results, log_results, log_trial
 from aelif.registry.retention import retain
 from aelif.registry.runs import RUN_KEY, log_params, parent_run
 from aelif.registry.servable import write_servable
+from aelif.registry.spool import flush
 from aelif.registry.store import PATIENCE_S, run_with_store
 from aelif.registry.upload import upload_folder
 
@@ -109,6 +110,7 @@ def publish(
         close_lineage(client, run, candidate, done, key=key, held=held)
         return done
 
+    flush(tracking, patience_s=patience_s)  # what steps could not tell comes before what is made of it
     return run_with_store(tracking, action, patience_s=patience_s)
 
 

@@ -71,7 +71,16 @@ def child_run(client: MlflowClient, parent: Run, run_key: str, trial: str) -> Ru
     return run
 
 
-def step_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, step: str, label: str, given: str) -> Run:
+def step_run(
+    client: MlflowClient,
+    config: TrackingConfig,
+    run_key: str,
+    *,
+    step: str,
+    label: str,
+    given: str,
+    began: int | None = None,
+) -> Run:
     """Return the run of one step: Kubeflow's own, that of its trial for training, else one of its own.
 
     A step of a trial has its run below the trial's, any other below the execution's.
@@ -83,6 +92,7 @@ def step_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, step
         step: such as ``"synthesize"``.
         label: which trial, shard or version, "" where there is but one.
         given: what ``MLFLOW_RUN_ID`` was in that step, "" where nothing.
+        began: when the step began, in milliseconds; None: now.
     """
     parent = parent_run(client, config, run_key, given=given)
     if given and given != parent.info.run_id:
@@ -93,7 +103,7 @@ def step_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, step
             return parent
     name = f"{step} {label}".strip()
     tags = {RUN_KEY: run_key, STEP: name, PARENT: parent.info.run_id}
-    return start_or_resume(client, parent.info.experiment_id, tags=tags, name=name)
+    return start_or_resume(client, parent.info.experiment_id, tags=tags, name=name, began=began)
 
 
 def trial_of(label: str) -> str:
@@ -102,13 +112,15 @@ def trial_of(label: str) -> str:
     return found[1] if found else ""
 
 
-def start_or_resume(client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str) -> Run:
+def start_or_resume(
+    client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str, began: int | None = None
+) -> Run:
     """Return the earliest run that carries all `tags`; a repeated step gets the same one."""
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     order = ["attributes.start_time ASC", "attributes.run_id ASC"]
     if found := client.search_runs([experiment], query, order_by=order, max_results=1):
         return found[0]
-    return client.create_run(experiment, tags=dict(tags), run_name=name)
+    return client.create_run(experiment, start_time=began, tags=dict(tags), run_name=name)
 
 
 def resume(client: MlflowClient, run: Run) -> str:

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from aelif.config import TrackingConfig
 from aelif.progress import append_lines
 from aelif.registry.lineage import flatten, shorten
-from aelif.registry.runs import PARAM_LIMIT, TAG_LIMIT, resume, step_run
+from aelif.registry.runs import PARAM_LIMIT, STEP, TAG_LIMIT, parent_run, resume, step_run
 from aelif.registry.spool import SET_ASIDE, Sent, head_of, offset_of, read_records, set_offset
 from aelif.registry.store import AbsentError, TrackingError, is_passing, run_with_store
 from aelif.registry.tracking import end_run, open_runs
@@ -40,7 +40,11 @@ def send_files(files: Sequence[Path], tracking: Mapping[str, Any], *, patience_s
             left, faults = left + 1, [*faults, f"{path.name}: {error}"]
             continue
         lines, aside = lines + sent, [*aside, *refused]
-    return Sent(lines=lines, left=left, set_aside=tuple(aside), fault="; ".join(faults))
+    return Sent(lines=lines, left=left, set_aside=tuple(aside), fault=_first(faults))
+
+
+def _first(faults: Sequence[str]) -> str:
+    return f"{faults[0]} (and {len(faults) - 1} files more)" if len(faults) > 1 else "".join(faults)
 
 
 def _send_file(client: MlflowClient, config: TrackingConfig, path: Path) -> tuple[int, list[str]]:
@@ -54,8 +58,12 @@ def _send_file(client: MlflowClient, config: TrackingConfig, path: Path) -> tupl
     elif head["kind"] == "close":
         end_run(client, config, head["run_key"], state=head["state"], cause=head["cause"], given=head["given"])
     else:
-        run = step_run(client, config, head["run_key"], step=head["step"], label=head["label"], given=head["given"])
+        execution = parent_run(client, config, head["run_key"], given=head["given"])
+        run = step_run(client, config, head["run_key"], step=head["step"], label=head["label"], given=head["given"],
+                       began=head["time"])  # fmt: skip
         refused += _send_step(client, run, head, records)
+        if execution.info.status != "RUNNING" and not head["given"]:  # it was closed without waiting for this step
+            client.set_terminated(run.info.run_id, execution.info.status)
     for record, reason in refused:
         append_lines(path.parent / SET_ASIDE, [{"kind": "refused", "file": path.name, "reason": reason,
                                                 "record": record}])  # fmt: skip
@@ -93,9 +101,11 @@ def _send_record(client: MlflowClient, run: Run, record: Mapping[str, Any]) -> N
         params, tags = flatten(record.get("params", {}), limit=PARAM_LIMIT)
         labels = [RunTag(name, shorten(str(value), limit=TAG_LIMIT)) for name, value in
                   {**tags, **record.get("tags", {}), BEGAN: began}.items() if value]  # fmt: skip
-        if not record["given"]:
+        if record["given"]:
+            labels.append(RunTag(STEP, f"{record['step']} {record['label']}".strip()))
+        else:
             resume(client, run)
-        client.log_batch(run_id, tags=labels[:100])
+        client.log_batch(run_id, tags=labels[:100])  # apart: a parameter that has another value is refused
         entries = [Param(name, value) for name, value in params.items()]
         for start in range(0, len(entries), 100):
             client.log_batch(run_id, params=entries[start : start + 100])

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,9 +190,20 @@ def find_base(uri: str, digest: str) -> Path:
     with TemporaryDirectory(dir=kept.parent, prefix=".base-") as scratch:
         fresh = Path(scratch) / "model"
         resolve_exactly(given or uri, fresh, digest=digest, owner=BASE_VARIABLE if given else "this model")
-        if not kept.exists():  # another server process may have been faster
-            fresh.replace(kept)
+        _put(fresh, kept, digest)
     return kept
+
+
+def _put(fresh: Path, kept: Path, digest: str) -> None:
+    """Move a model into the cache, in place of one that lacks files; another server process may be faster."""
+    if _is_written(kept, digest):
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        fresh.replace(kept)
+    except OSError:
+        if not _is_written(kept, digest):
+            raise
 
 
 def _cache() -> Path:

@@ -198,7 +198,9 @@ def send(folder: Path, tracking: Mapping[str, Any], *, patience_s: float, wait_s
             return Sent(left=0 if alone else len(pending(folder, store_key(tracking))))
         from aelif.registry.sending import send_files
 
-        return send_files(files, tracking, patience_s=patience_s)
+        sent = send_files(files, tracking, patience_s=patience_s)
+        pending(folder, store_key(tracking))  # removes what is done with
+        return sent
 
 
 def flush(tracking: Mapping[str, Any], *, patience_s: float) -> Sent:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import mlflow.pyfunc
 import numpy as np
 import pytest
-import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from PIL import Image
@@ -230,7 +229,7 @@ def test_a_base_that_lies_here_already_is_taken_if_it_is_the_same(base, cache, t
     assert find_base("org/nowhere", digest) == cache / digest
     shutil.rmtree(cache)
     (raw / "scheduler" / "scheduler_config.json").write_text("{}")
-    with pytest.raises(ValueError, match="AELIF_BASE_MODEL: its base model .* has digest"):
+    with pytest.raises(ValueError, match=r"AELIF_BASE_MODEL: its base model .* has digest"):
         find_base("org/nowhere", digest)
 
 

@@ -1,7 +1,9 @@
 """The spool against a real store: each thing is told once, in order, whatever went wrong between."""
 
+import contextlib
 import json
 import threading
+import time
 
 import pytest
 from mlflow import MlflowClient
@@ -20,7 +22,7 @@ from aelif.registry.spool import (
     set_offset,
     store_key,
 )
-from aelif.registry.tracking import close_by_status, open_parent
+from aelif.registry.tracking import close, close_by_status, open_parent
 
 from .small_run import SETTINGS, TRIALS
 
@@ -64,6 +66,7 @@ def test_training_goes_to_the_trials_run_and_other_steps_below_it(tracking, clie
     append_lines(begin(folder, tracking, "synthesize", f"{TRIAL}/shard=1", params={"shard": 1}), [end("synthesize")])
     append_lines(begin(folder, tracking, "report", ""), [end("report", "FAILED", "no room")])
 
+    began_before_sending = time.time_ns() // 1_000_000 + 1
     sent = deliver(folder, tracking)
 
     assert (sent.lines, sent.left, sent.fault) == (8, 0, "")
@@ -71,6 +74,7 @@ def test_training_goes_to_the_trials_run_and_other_steps_below_it(tracking, clie
     trial, shard, report = (found[name] for name in (f"trial {TRIAL}", f"synthesize {TRIAL}/shard=1", "report"))
     assert (history(client, trial), trial.info.status) == ([(1, 0.5), (2, 0.25)], "RUNNING")
     assert trial.data.metrics["train/duration_s"] == 1.5
+    assert shard.info.start_time < began_before_sending
     assert shard.data.tags["mlflow.parentRunId"] == trial.info.run_id
     assert (shard.info.status, shard.data.params, shard.info.run_name) == (
         "FINISHED", {"shard": "1"}, f"synthesize {TRIAL}/shard=1",
@@ -86,7 +90,6 @@ def test_what_was_sent_is_gone_and_sent_no_more(tracking, client, folder):
     assert deliver(folder, tracking).lines == 0
     append_lines(path, [metric(2, 0.4), end()])
     assert deliver(folder, tracking).lines == 2
-    deliver(folder, tracking)
     assert [file.name for file in folder.iterdir()] == [".lock"]
     assert history(client, runs(client)[f"trial {TRIAL}"]) == [(1, 0.5), (2, 0.4)]
 
@@ -102,10 +105,8 @@ def test_a_crash_at_any_point_doubles_nothing(tracking, client, folder, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, crash)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             deliver(folder, tracking)
-        except KeyboardInterrupt:
-            pass
     deliver(folder, tracking)
     own = runs(client)[f"score {TRIAL}"]
     assert history(client, own, "x") == [(step, step / 10) for step in range(5)]
@@ -255,4 +256,15 @@ def test_kubeflows_own_run_is_the_steps(tracking, client, folder, monkeypatch):
     assert deliver(folder, tracking).left == 0
     run = client.get_run(inner)
     assert (history(client, run), run.info.status) == ([(1, 0.5)], "RUNNING")  # Kubeflow ends it
+    assert run.data.tags["kfp.step"] == f"train {TRIAL}"
     assert len(client.search_runs([experiment])) == 2
+
+
+def test_a_step_that_an_interrupted_run_left_behind_ends_as_the_run_did(tracking, client, folder):
+    open_parent(tracking, "job-1", settings=SETTINGS, trials=TRIALS, code_version="c")
+    for step in ("train", "score"):
+        append_lines(begin(folder, tracking, step), [metric(1, 0.5)])  # killed: it says no more
+    close(tracking, "job-1", state="KILLED", cause="interrupted")
+    assert deliver(folder, tracking).lines == 4
+    assert {run.info.status for run in runs(client).values()} == {"KILLED"}
+    assert history(client, runs(client)[f"trial {TRIAL}"]) == [(1, 0.5)]

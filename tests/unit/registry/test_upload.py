@@ -133,5 +133,5 @@ def test_a_run_that_is_gone_is_mlflows_to_tell(client, folder, front):
 
 def test_a_temporary_folder_is_not_named(client, run, folder, front, tmp_path):
     front.forever = (403, "AccessDenied")
-    with pytest.raises(TrackingError, match="the local copy is kept in /results$"):
+    with pytest.raises(TrackingError, match=r"the local copy is kept in /results$"):
         upload_folder(client, run.info.run_id, folder, "", attempts=1, kept=Path("/results"))
