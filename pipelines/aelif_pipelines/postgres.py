@@ -75,9 +75,12 @@ def make_cluster(data: Path, *, password_file: Path) -> None:
         password_file: file in libpq's format (``PGPASSFILE``), which nobody but us can read.
 
     Raises:
-        ProgramError: if PostgreSQL is not installed, or cannot reach or fill the folder.
+        ProgramError: if PostgreSQL is not installed, cannot reach or fill the folder, or the password is gone.
     """
     if (data / "PG_VERSION").exists():
+        if not password_file.exists():
+            raise ProgramError(f"{password_file}: the password of the database in {data} is gone; "
+                               "move both away to begin anew")  # fmt: skip
         return
     account, program = service_account(), require_program("initdb")
     fresh = data.with_name(data.name + ".new")
@@ -143,12 +146,10 @@ def await_postgres(program: Program, *, port: int, password_file: Path, log: Pat
     """Return once the server accepts our password and the database exists.
 
     Raises:
-        ProgramError: if it does not, or its driver is not installed.
+        ProgramError: if it does not in time.
     """
-    try:
-        import psycopg2
-    except ImportError as error:
-        raise ProgramError(f"{error}: pip install 'aelif[stack]'") from error
+    import psycopg2
+
     refusal = ""
 
     def connect(database: str) -> bool:

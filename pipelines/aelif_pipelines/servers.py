@@ -6,6 +6,7 @@ import signal
 import sys
 import urllib.request
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ GRACE_S = 20.0
 """How long one may take to end in order."""
 MOTO_KEY, MOTO_REGION = "aelif", "us-east-1"
 """moto asks for keys and takes any."""
+PACKAGES = {POSTGRES: ("psycopg2",), S3: ("moto", "flask"), MLFLOW: ()}
+"""What each needs beside what aelif does: the extra `stack`."""
 RECORD = "stack.json"
 
 
@@ -80,6 +83,17 @@ class Stack:
     def with_program(self, name: str, program: Program | None) -> Stack:
         """Return the stack with this program for one of its servers."""
         return replace(self, servers={**self.servers, name: replace(self.servers[name], program=program)})
+
+
+def require_packages(stack: Stack) -> None:
+    """Refuse to begin without the packages that the servers need.
+
+    Raises:
+        ProgramError: names them.
+    """
+    absent = [package for name in stack.servers for package in PACKAGES[name] if find_spec(package) is None]
+    if absent:
+        raise ProgramError(f"{' and '.join(absent)}: not installed; pip install 'aelif[stack]'")
 
 
 def launch_server(stack: Stack, name: str, *, database_url: str) -> Program:

@@ -8,6 +8,7 @@ when it ends; give the endpoint of another one (MinIO, SeaweedFS, AWS) to keep t
 from __future__ import annotations
 
 import fcntl
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,12 @@ from aelif_pipelines.servers import (
     launch_server,
     make_bucket,
     read_record,
+    require_packages,
     write_record,
 )
 
 BUCKET = "mlflow"
-LOST = "its objects are in memory: they are lost when it ends, MLflow's runs and models are not"
+LOST = "files of runs and models are in its memory: they are lost when it ends, while the database still lists them"
 
 Say = Callable[[str], None]
 
@@ -58,6 +60,7 @@ def start(
         if all(server.alive for server in stack.servers.values()):
             say(f"Everything runs already: {stack.tracking_uri}")
             return stack
+        require_packages(stack)
         if POSTGRES in stack.servers:
             postgres.make_cluster(folder / "postgres", password_file=folder / "pgpass")
         for name in stack.servers:
@@ -65,7 +68,7 @@ def start(
                 make_bucket(stack)
             if not stack.servers[name].alive:
                 stack = _bring_up(stack, name, database_url=database_url, say=say)
-        lines = [f"export {name}={value}" for name, value in stack.environment.items()]
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
         (folder / "stack.env").write_text("\n".join(lines) + "\n")
     if S3 in stack.servers:
         say(f"{S3}: {LOST}. Give another store with --s3-endpoint to keep them.")

@@ -239,6 +239,7 @@ def run_study(
         prompts=table.outputs["table"],
         page=page.outputs["page"],
         photos=photos,
+        reference=measured.outputs["reference"],
         base=base,
         models=dsl.Collected(outcome.outputs["model"]),
         images=dsl.Collected(outcome.outputs["images"]),

@@ -36,6 +36,10 @@ PRELOADED = (
     "aelif.embed.folders",
     "aelif.score.summary",
     "aelif.registry.publish",
+    "aelif.registry.live",
+    "aelif.registry.sending",
+    "aelif.registry.due",
+    "aelif.champion.evaluate",
     "aelif.report.page",
     "aelif.deliver.results",
     "aelif.prepare.photos",
@@ -45,6 +49,10 @@ PRELOADED = (
     "pyarrow.parquet",
     "matplotlib.figure",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.system_metrics.metrics.cpu_monitor",
+    "mlflow.system_metrics.metrics.disk_monitor",
+    "mlflow.system_metrics.metrics.network_monitor",
+    "mlflow.system_metrics.metrics.gpu_monitor",
 )
 """What steps import, at their start or while they work."""
 

@@ -11,7 +11,8 @@ from aelif_pipelines.plans import PLANS
 from aelif_pipelines.recipes import EXAMPLES, RECIPES
 
 COMMANDS = (
-    "run", "compile", "report", "ui", "perturb", "doctor", "history", "compare", "promote", "rollback", "schedule", "stack",
+    "run", "compile", "report", "ui", "perturb", "doctor",
+    "history", "compare", "promote", "rollback", "schedule", "stack",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from aelif_pipelines import postgres
+from aelif_pipelines import postgres, servers
 from aelif_pipelines.commands.stack import app
 from aelif_pipelines.processes import ProgramError
 from aelif_pipelines.servers import MLFLOW, POSTGRES, S3, SERVERS, Stack
@@ -45,6 +45,11 @@ def test_mlflow_keeps_its_files_in_the_bucket(stack_folder: Path, tmp_path: Path
     store = boto3.client("s3", endpoint_url=stack.s3_address, aws_access_key_id="a", aws_secret_access_key="b")
     keys = [item["Key"] for item in store.list_objects_v2(Bucket="mlflow")["Contents"]]
     assert any(key.startswith("mlflow/") and key.endswith(f"{run.info.run_id}/artifacts/note.txt") for key in keys)
+
+
+def test_the_pages_of_mlflow_are_there(stack_folder: Path):
+    with urllib.request.urlopen(present(stack_folder).tracking_uri, timeout=30) as page:
+        assert b"MLflow" in page.read()
 
 
 def test_the_password_lies_in_one_file_that_is_ours_alone(stack_folder: Path):
@@ -182,6 +187,19 @@ def test_the_newest_postgresql_outside_the_path_is_found(tmp_path: Path, monkeyp
     assert postgres.find_program("initdb") == tmp_path / "17" / "bin" / "initdb"
 
 
+def test_a_database_whose_password_is_gone_is_not_begun_anew(tmp_path: Path):
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("17")
+    with pytest.raises(ProgramError, match=r"pgpass: the password .* is gone; move both away"):
+        start(tmp_path)
+
+
+def test_packages_that_are_not_installed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servers, "find_spec", lambda name: None if name in ("psycopg2", "moto") else name)
+    with pytest.raises(ProgramError, match=r"psycopg2 and moto: not installed; pip install 'aelif\[stack\]'"):
+        start(tmp_path)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL to another user")
 def test_as_root_a_folder_that_others_cannot_enter_is_refused(tmp_path: Path):
     tmp_path.chmod(0o700)
@@ -193,8 +211,3 @@ def test_as_root_a_folder_that_others_cannot_enter_is_refused(tmp_path: Path):
 def test_an_object_store_that_does_not_answer_is_named(tmp_path: Path):
     with pytest.raises(ProgramError, match=r"http://127.0.0.1:9: .*--s3-endpoint"):
         start(tmp_path, s3_endpoint="http://127.0.0.1:9", database_url=f"sqlite:///{tmp_path}/x.db")
-
-
-def test_the_pages_of_mlflow_are_there(stack_folder: Path):
-    with urllib.request.urlopen(present(stack_folder).tracking_uri, timeout=30) as page:
-        assert b"MLflow" in page.read()

@@ -63,6 +63,11 @@ class Done:
     steps: frozenset[str]
     summary: dict[str, Any]
 
+    @property
+    def registered(self) -> tuple[str, str]:
+        """Version and what became of it."""
+        return self.summary["registry"]["version"], self.summary["registry"]["outcome"]
+
 
 class Keeper:
     """Puts photos into the folder that the schedule reads, and retrains."""
@@ -133,7 +138,7 @@ def first_run_makes_the_champion(keeper: Keeper) -> None:
     done = keeper.retrain()
     assert done.summary["champion"] is None
     assert done.summary["verdict"]["action"] == "promote"
-    assert f"{NAME} version 1" in done.text
+    assert done.registered == ("1", "promoted")
     assert keeper.champion() == "1"
     assert keeper.tags("1")["gate.verdict"] == "passed"
     assert keeper.tags("1")["champion.replaced"] == "none"
@@ -148,7 +153,7 @@ def better_photos_replace_it(keeper: Keeper) -> None:
     assert duel["improvement"]["low"] > 0
     verdict = done.summary["verdict"]
     assert (verdict["action"], verdict["against"]) == ("promote", "1")
-    assert f"{NAME} version 2" in done.text
+    assert done.registered == ("2", "promoted")
     assert keeper.champion() == "2"
     tags = keeper.tags("2")
     assert tags["gate.verdict"] == "passed"
@@ -167,6 +172,7 @@ def bad_photos_are_refused(keeper: Keeper) -> None:
     done = keeper.retrain()
     verdict = done.summary["verdict"]
     assert (verdict["action"], verdict["against"]) == ("refuse", "2")
+    assert done.registered == ("3", "rejected")
     assert verdict["reasons"][0] in done.text
     assert keeper.champion() == "2"
     refused = keeper.tags("3")
@@ -190,6 +196,6 @@ def the_rollback_stays(keeper: Keeper) -> None:
     done = keeper.retrain()
     assert "Nothing to do" in done.text
     assert "was rolled back" in done.text
-    keeper.retrain("--fresh")
+    assert keeper.retrain("--fresh").registered == ("2", "rolled-back")
     assert keeper.champion() == "1"
     assert keeper.tags("2")["gate.verdict"] == "rolled-back"

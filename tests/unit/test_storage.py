@@ -215,9 +215,11 @@ def test_results_go_to_a_prefix_as_they_go_to_a_folder(s3, tmp_path):
     assert found == {"runs/one/summary.json", "runs/one/images/a.png"}
 
 
-def test_results_for_nowhere_are_refused_by_name(s3):
+def test_results_for_nowhere_are_refused_by_name(s3, tmp_path):
     with pytest.raises(ValueError, match=r"gs://bucket.*give a folder or s3://"), local_copy("gs://bucket"):
         pass
-    with pytest.raises(ValueError, match="s3://nowhere"), local_copy("s3://nowhere/x") as folder:
-        folder.mkdir()
-        (folder / "a").write_text("a")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    with pytest.raises(ValueError, match=r"s3://nowhere.*no such bucket"), local_copy("s3://nowhere/x") as copy:
+        folder.rename(copy)

@@ -46,16 +46,13 @@ def find_version(client: MlflowClient, name: str, address: str) -> ModelVersion:
     """
     aliases = find_model(client, name)
     require(not _RESERVED.fullmatch(address), "version", address, "MLflow reserves that word; write the number alone")
-    if not address.isdecimal():
+    if not (address.isdecimal() and address.isascii()):
         known = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items()))
         gone = "; its version may have been deleted" if address == "champion" else ""
         remedy = f"{name} has no such alias{gone}; known: {known or 'none'}; or give a version's number"
         require(address in aliases, "version", address, remedy)
-    try:
-        return client.get_model_version(name, aliases.get(address, address))
-    except MlflowException as error:
-        if error.error_code not in _ABSENT:
-            raise
-        numbers = sorted((int(one.version) for one in client.search_model_versions(f"name = '{name}'")), reverse=True)
-        known = ", ".join(map(str, numbers[:10])) or "none"
-        raise ValueError(f"version = {address!r}: {name} has no such version; known: {known}") from error
+    numbers = sorted(int(one.version) for one in client.search_model_versions(f"name = '{name}'"))
+    target = aliases.get(address, address)
+    known = ", ".join(map(str, reversed(numbers[-10:]))) or "none"
+    require(target in map(str, numbers), "version", address, f"{name} has no such version; known: {known}")
+    return client.get_model_version(name, target)

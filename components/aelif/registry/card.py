@@ -55,7 +55,7 @@ def write_card(
     """
     parsed = Trial.parse(trial)
     sections = [
-        _title(name, parsed, settings),
+        _title(parsed, settings),
         _scores(parsed, trial, summary),
         _verdict(verdict),
         _loading(name),
@@ -70,8 +70,8 @@ def write_card(
     return "\n\n".join(sections)
 
 
-def _title(name: str, trial: Trial, settings: Mapping[str, Any]) -> str:
-    """Return what the model is, in a sentence or two."""
+def _title(trial: Trial, settings: Mapping[str, Any]) -> str:
+    """Return what the model is, in a sentence: lists of versions show the first line alone."""
     data, train = settings.get("data", {}), settings.get("train", {})
     kind = {"lora": "a LoRA adapter", "full": "a fully fine-tuned denoiser"}.get(str(train.get("method")), "a model")
     subject = f" of “{_text(data['instance_prompt'])}”" if data.get("instance_prompt") else ""
@@ -80,7 +80,7 @@ def _title(name: str, trial: Trial, settings: Mapping[str, Any]) -> str:
         if str(trial.variant) == BASELINE
         else f"trained with the embedding augmentation `{_text(trial.variant)}`, to bear errors in prompts"
     )
-    return f"# {_text(name)}\nA DreamBooth fine-tune{subject}: {kind}, {how}; training seed {trial.seed}."
+    return f"DreamBooth fine-tune{subject}: {kind}, {how}; training seed {trial.seed}."
 
 
 # ── Scores ─────────────────────────────────────────────────────────────────────────────────────

@@ -70,6 +70,7 @@ def register_model(
     prompts: Input[Dataset],
     page: Input[HTML],
     photos: Input[Dataset],
+    reference: Input[Dataset],
     base: Input[Model],
     models: Input[list[Model]],
     images: Input[list[Dataset]],
@@ -89,6 +90,7 @@ def register_model(
         prompts: `prompts.parquet`.
         page: the report.
         photos: prepared photos.
+        reference: those that images were measured against.
         base: resolved base model.
         models: trained models, one per entry of `trials`.
         images: image folders, likewise.
@@ -107,6 +109,7 @@ def register_model(
     with tracked_step("register") as progress:
         results = Results(
             **{name: Path(file.path) for name, file in files.items()},
+            reference=Path(reference.path) if settings["data"].get("reference_images") else None,
             models={trial: Path(model.path) for trial, model in zip(trials, models, strict=True)},
             images={trial: Path(folder.path) for trial, folder in zip(trials, images, strict=True)},
         )

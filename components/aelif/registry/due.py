@@ -16,7 +16,7 @@ from aelif.artifacts import digest_of
 from aelif.config import GateConfig, TrackingConfig, from_dict
 from aelif.gate.limits import broken_limits
 from aelif.registry.promote import ROLLED_BACK, VERDICT, champion
-from aelif.registry.runs import log_params, parent_run
+from aelif.registry.runs import NOTE, RUN_KEY, log_params, parent_run
 from aelif.registry.store import PATIENCE_S, run_with_store
 
 RETRAIN_KEY = "retrain.key"
@@ -81,7 +81,12 @@ def look_up(
         reason = why_not or ("it was asked for" if force else "photos, settings or champion are new")
         log_params(client, run.info.run_id, {}, tags={RETRAIN_KEY: key})
         if why_not:
-            tags = {"gate.reasons": why_not, CHAMPION_AFTER: version, MODEL_VERSION: f"{gate.model_name}/{version}"}
+            tags = {
+                "gate.reasons": why_not,
+                NOTE: f"**Nothing to do:** {why_not}.",
+                CHAMPION_AFTER: version,
+                MODEL_VERSION: f"{gate.model_name}/{version}",
+            }
             log_params(client, run.info.run_id, {}, tags=tags)
             log_params(client, run.info.run_id, {}, tags={VERDICT: UNCHANGED})  # last: the sign of a complete run
         return Found(due=not why_not, reason=reason, champion=version, key=key)
@@ -115,7 +120,7 @@ def _nothing_new(client: MlflowClient, run: Run, held: ModelVersion, *, key: str
         if tags.get(VERDICT, UNCHANGED) == UNCHANGED or earlier.info.run_id == run.info.run_id:
             continue
         when = datetime.fromtimestamp(earlier.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        tried = f"the same photos and settings were tried on {when} (run {earlier.info.run_name})"
+        tried = f"the same photos and settings were tried on {when} (run {tags[RUN_KEY]})"
         if _was_rolled_back(client, tags.get(MODEL_VERSION, "")):
             return f"{tried}, and the model made of them was rolled back"
         if tags.get(CHAMPION_AFTER) == str(held.version):

@@ -24,6 +24,9 @@ from aelif.registry.spool import Sent, begin_file, send, spool_folder
 
 INTERVAL_S = 5.0
 """Between two sendings, and between two looks at the machine."""
+SHARED_S = 15.0
+"""How long short steps of one machine leave what they have to say to a later one: to open a store takes half a second
+of processor time."""
 PATIENCE_S, LAST_PATIENCE_S = 0.5, 10.0
 """How long a sending waits for a store that is away or locked where another follows soon, and where none does."""
 _LAST_SENT = ".last-sent"
@@ -136,7 +139,7 @@ class Reporter:
 
     def _sent_lately(self) -> bool:
         marker = self.folder / _LAST_SENT
-        return marker.exists() and time.time() - marker.stat().st_mtime < self.interval_s
+        return marker.exists() and time.time() - marker.stat().st_mtime < SHARED_S
 
     def _send(self, *, patience_s: float = PATIENCE_S) -> None:
         """Send what the folder holds; a fault is told once."""

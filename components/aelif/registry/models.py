@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from aelif.artifacts import digest_of, new_folder, read_json
 from aelif.config import TrackingConfig
-from aelif.registry.lineage import weights_digest
+from aelif.registry.lineage import shorten, weights_digest
 from aelif.registry.store import PATIENCE_S, TrackingError, database_file, run_with_store
 
 Result = TypeVar("Result")
@@ -184,7 +184,7 @@ def _download(version: ModelVersion, destination: Path, *, tracking_uri: str) ->
         except (MlflowException, OSError, BotoCoreError, ClientError, ValueError) as error:
             if "database is locked" in str(error):
                 raise  # to be repeated
-            cause = str(error).strip().partition("\n")[0]
+            cause = shorten(" ".join(str(error).split()), limit=300)
             raise TrackingError(f"{name}: its files cannot be read at {source} ({cause}); "
                                 f"if they are gone, {remedy}") from error  # fmt: skip
         if (registered := version.tags.get("weights.sha256", actual)) != actual:

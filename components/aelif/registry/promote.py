@@ -9,6 +9,7 @@ stays, measured against the version that both had read. Run one pipeline per mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -16,10 +17,15 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from aelif.config import require
+
 CHAMPION = "champion"
 """The alias by which ``models:/NAME@champion`` is found."""
 CHALLENGER = "challenger"
 """The alias of the version that waits for a person."""
+
+ABOUT = "Made by aelif. The alias `champion` is the model in use; `aelif history` tells what came before, and why."
+"""Description of a registered model."""
 
 KEY = "candidate.key"
 VERDICT = "gate.verdict"
@@ -93,7 +99,7 @@ def register_once(
         description: Markdown that MLflow shows with the version.
     """
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=ABOUT)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -220,6 +226,7 @@ def rollback(client: MlflowClient, name: str, *, expect: str, by: str = "") -> M
     Raises:
         ValueError: if another version is champion, or there is none to return to.
     """
+    require(re.fullmatch(r"\d{1,9}", expect) is not None, "expect", expect, "give the number of the present champion")
     current = champion(client, name)
     fallen = _existing(client, name, expect)
     target = None if fallen is None else _returnable(client, name, fallen)

@@ -18,9 +18,7 @@ from aelif.registry.candidate import Candidate, read_candidate
 from aelif.registry.promote import (
     KEY,
     NONE,
-    PASSED,
     REASONS,
-    REJECTED,
     VERDICT,
     WAITING,
     challenge,
@@ -35,7 +33,7 @@ from aelif.registry.promote import (
 )
 from aelif.registry.results import Results, log_results, log_trial
 from aelif.registry.retention import retain
-from aelif.registry.runs import RUN_KEY, log_params, parent_run
+from aelif.registry.runs import NOTE, RUN_KEY, child_run, log_params, parent_run
 from aelif.registry.servable import write_servable
 from aelif.registry.spool import flush
 from aelif.registry.store import PATIENCE_S, run_with_store
@@ -44,7 +42,6 @@ from aelif.registry.upload import upload_folder
 __all__ = ["Outcome", "Results", "publish"]
 
 OutcomeName = Literal["promoted", "waiting", "rejected", "kept", "rolled-back", "registered"]
-_VERSION_VERDICT = {"promoted": PASSED, "waiting": WAITING, "registered": WAITING, "rejected": REJECTED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +104,8 @@ def publish(
         for leftover in retain(client, gate.model_name, keep=gate.keep_versions).leftovers:
             print(f"Retention: {leftover}")
         held = number(champion(client, gate.model_name))
+        trial = child_run(client, run, run_key, candidate.trial)
+        log_params(client, trial.info.run_id, {}, tags={"model.uri": f"models:/{done.model}/{done.version}"})
         close_lineage(client, run, candidate, done, key=key, held=held)
         return done
 
@@ -134,8 +133,10 @@ def enter(client: MlflowClient, run: Run, candidate: Candidate) -> Outcome:
     if not mine and (back := rolled_back_version(client, name, weights=weights)) is not None:
         reason = f"these are the weights of version {back.version}, which was rolled back; it stays back"
         return Outcome(model=name, version=str(back.version), outcome="rolled-back", reason=reason)
-    decision = decide(name, verdict, held=verdict["against"] if mine else number(held))
-    version = register(client, run, candidate, key=key, verdict=_VERSION_VERDICT[decision])
+    decide_now(client, candidate, key=key)  # before anything is uploaded
+    version = register(client, run, candidate, key=key)
+    decision = decide_now(client, candidate, key=key)  # uploading takes its time: another may be champion by now
+    held = champion(client, name)
     reasons, against = verdict["reasons"], verdict["against"]
     if decision == "promoted":
         promote(client, name, version, reasons=reasons, against=against)
@@ -145,6 +146,17 @@ def enter(client: MlflowClient, run: Run, candidate: Candidate) -> Outcome:
         challenge(client, name, version, reasons=reasons, against=against)
     reason = _next_step(name, str(version.version), decision, held=number(held), reasons=reasons)
     return Outcome(model=name, version=str(version.version), outcome=decision, reason=reason)
+
+
+def decide_now(client: MlflowClient, candidate: Candidate, *, key: str) -> OutcomeName:
+    """Return what becomes of the candidate, as things stand; an earlier attempt of this very step counts as this one.
+
+    Raises:
+        RuntimeError: if it was measured against another champion than the present one.
+    """
+    held, against = champion(client, candidate.name), candidate.verdict["against"]
+    is_mine = held is not None and held.tags.get(KEY) == key
+    return decide(candidate.name, candidate.verdict, held=against if is_mine else number(held))
 
 
 def decide(name: str, verdict: Mapping[str, Any], *, held: str | None) -> OutcomeName:
@@ -161,7 +173,7 @@ def decide(name: str, verdict: Mapping[str, Any], *, held: str | None) -> Outcom
     return "waiting" if verdict["action"] == "challenge" else "promoted"
 
 
-def register(client: MlflowClient, run: Run, candidate: Candidate, *, key: str, verdict: str) -> ModelVersion:
+def register(client: MlflowClient, run: Run, candidate: Candidate, *, key: str) -> ModelVersion:
     """Upload the model as one that MLflow can load, and return its version; a repetition returns the same.
 
     Args:
@@ -169,7 +181,6 @@ def register(client: MlflowClient, run: Run, candidate: Candidate, *, key: str, 
         run: the execution's run, which gets the files.
         candidate: what to register.
         key: identifies it.
-        verdict: tag of the new version.
     """
     if found := registered(client, candidate.name, key=key):
         return found  # its files were there before it
@@ -179,7 +190,7 @@ def register(client: MlflowClient, run: Run, candidate: Candidate, *, key: str, 
         write_servable(folder, trained=candidate.trained, base=candidate.base, synthesis=candidate.synthesis,
                        example_prompt=candidate.example_prompt)  # fmt: skip
         source = upload_folder(client, run.info.run_id, folder, path, kept=candidate.trained)
-    tags = {**candidate.tags, VERDICT: verdict}
+    tags = {**candidate.tags, VERDICT: WAITING}  # until it is decided on, in the writes that follow
     return register_once(client, candidate.name, source, run_id=run.info.run_id, key=key, tags=tags,
                          description=candidate.description)  # fmt: skip
 
@@ -189,7 +200,9 @@ def close_lineage(
 ) -> None:
     """Write the run's own lineage, and last of all its verdict: `close_by_status` reads that as the sign of its end."""
     after = {"model.version": f"{done.model}/{done.version}", "champion.after": held or NONE, "retrain.key": key}
-    tags = {**candidate.tags, **after, REASONS: "; ".join((done.reason, *candidate.verdict["reasons"]))}
+    sentences = [f"**{done.model}: {done.reason}**", *(f"- {reason}" for reason in candidate.verdict["reasons"])]
+    note = "\n".join([*sentences[:1], "", *sentences[1:], "", "`report.html` among the artifacts has it all."])
+    tags = {**candidate.tags, **after, NOTE: note, REASONS: "; ".join((done.reason, *candidate.verdict["reasons"]))}
     log_params(client, run.info.run_id, {}, tags=tags)
     log_params(client, run.info.run_id, {}, tags={VERDICT: done.outcome})
 

@@ -18,6 +18,8 @@ RUN_KEY = "kfp.run_id"
 STEP = "kfp.step"
 PARENT_STEP = "pipeline"
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+"""The description that MLflow's page shows, as Markdown."""
 
 PARAM_LIMIT, TAG_LIMIT = 6000, 8000
 """Longest parameter and tag that MLflow keeps, in characters."""

@@ -31,7 +31,7 @@ from aelif.registry.spool import begin_file, flush, spool_folder
 from aelif.registry.store import PATIENCE_S, AbsentError, run_with_store
 
 EndState = Literal["FINISHED", "FAILED", "KILLED"]
-FACTS = ("state", "model", "version", "verdict", "reasons", "run_id", "run_url", "cause")
+FACTS = ("state", "model", "version", "verdict", "reasons", "trial", "against", "run_id", "run_url", "cause")
 """What `close_by_status` returns."""
 OPENING_PATIENCE_S = 10.0
 """How long the start of a run waits for a server; what it has to say can wait longer than the run."""
@@ -94,11 +94,22 @@ def open_runs(
     """Open or resume the runs of one execution and return the parent's id; see `open_parent`."""
     run = parent_run(client, config, run_key, given=given)
     params, tags = flatten({k: v for k, v in settings.items() if k != "git_sha"}, limit=PARAM_LIMIT)
-    tags |= {"git.sha": settings.get("git_sha", ""), "code_version": code_version, "aelif.version": __version__}
+    sha = settings.get("git_sha", "")
+    tags |= {"git.sha": sha, "code_version": code_version, "aelif.version": __version__}
+    tags |= {"mlflow.source.git.commit": sha, "mlflow.source.type": "JOB"}
+    tags["mlflow.source.name"] = str(settings.get("command") or "aelif")
     log_params(client, run.info.run_id, params, tags={**tags, RUN_KEY: run_key, STEP: PARENT_STEP})
+    if run.info.run_name == run_key:  # ours, and new
+        client.update_run(run.info.run_id, name=_title(settings, run_key))
     for trial in trials:
         resume(client, child_run(client, run, run_key, trial))
     return resume(client, run)
+
+
+def _title(settings: Mapping[str, Any], run_key: str) -> str:
+    """Return a name by which people know a run in a list."""
+    prompt = settings.get("data", {}).get("instance_prompt")
+    return f"{settings.get('pipeline', 'run')}: {prompt} ({run_key})" if prompt else run_key
 
 
 def close(
@@ -143,7 +154,7 @@ def close_by_status(
         patience_s: seconds to wait for a locked database or an absent server.
 
     Returns:
-        What a notice says: state, model, version, verdict, reasons, run_id, run_url, cause; "" where unknown.
+        What a notice says, by the names of `FACTS`; "" where unknown.
 
     Raises:
         TrackingError: if the store fails and there is no spool, or it refuses.
@@ -180,8 +191,8 @@ def _facts(config: TrackingConfig, run: Run, *, state: str, cause: str) -> dict[
     tags, uri = run.data.tags, re.sub(r"//[^/@]*@", "//", config.tracking_uri).rstrip("/")
     model, _, version = tags.get("model.version", "").rpartition("/")
     page = f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}" if uri.startswith("http") else ""
-    values = (state, model, version, tags.get("gate.verdict", ""), tags.get("gate.reasons", ""), run.info.run_id, page,
-              cause)  # fmt: skip
+    of_gate = [tags.get(name, "") for name in ("gate.verdict", "gate.reasons", "trial", "gate.against")]
+    values = (state, model, version, *of_gate, run.info.run_id, page, cause)
     return dict(zip(FACTS, values, strict=True))
 
 

@@ -26,20 +26,21 @@ _DIGITS = 12
 
 def print_history(console: Console, name: str, entries: Sequence[Entry]) -> None:
     """Print a table of versions, and below it why each stands where it does."""
-    table = Table(title=escape(name), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=escape(name), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("version", no_wrap=True)
-    for heading in ("verdict", "made", "model"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("made", no_wrap=True)
+    table.add_column("model", overflow="fold")
     for heading in ("clean", "perturbed"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("photos", no_wrap=True, style="dim")
     for entry in entries:
         label = "\n".join([entry.version, *(f"[bold]{alias}[/]" for alias in entry.aliases)])
         colour = _COLOURS.get(entry.verdict, "dim")
-        made = entry.created[:16].replace("T", "\n")
         figures = [_number(entry.figures.get(figure)) for figure in ("clean", "perturbed")]
-        table.add_row(label, f"[{colour}]{entry.verdict or '–'}[/]", made, escape(entry.trial or "–"), *figures,
-                      entry.dataset_digest[:8] or "–")  # fmt: skip
+        verdict = f"[{colour}]{entry.verdict or '–'}[/]"
+        model = escape(entry.trial.replace("/seed=", "\nseed ") or "–")
+        table.add_row(label, verdict, entry.created[:10], model, *figures, entry.dataset_digest[:8] or "–")
     console.print(table)
     for entry in entries:
         if told := _told(entry):

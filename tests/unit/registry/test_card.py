@@ -51,7 +51,7 @@ def card(**changes: Any) -> str:
 def test_the_card_says_what_how_good_why_and_of_what():
     text = card()
     for expected in (
-        "# dog\nA DreamBooth fine-tune of “a photo of sks dog”: a LoRA adapter",
+        "DreamBooth fine-tune of “a photo of sks dog”: a LoRA adapter",
         "`aelif_mask:0.3`",
         "training seed 1",
         "| clean prompts, distance ↓ | 0.500 | 0.450 to 0.600 |",

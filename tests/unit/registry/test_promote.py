@@ -121,6 +121,8 @@ def test_rollback_names_what_it_expects(client, registry):
     with pytest.raises(ValueError, match="expect = '1': there is no champion"):
         rollback(client, NAME, expect="1")
     crown(client, registry("a"), None)
+    with pytest.raises(ValueError, match="expect = 'champion': give the number"):
+        rollback(client, NAME, expect="champion")
     with pytest.raises(ValueError, match="expect = '7': version 1 is champion"):
         rollback(client, NAME, expect="7")
     with pytest.raises(ValueError, match="first champion"):

@@ -153,7 +153,7 @@ def test_the_perturbation_table(tmp_path, results):
 def test_sheets_show_what_there_is(tmp_path, results):
     prompts = read_table(results.prompts, prompt_schema())
     rows = trial_rows(results.images[BEST], prompts)
-    assert [tile.label for tile in rows[0]][0] == "clean"
+    assert next(tile.label for tile in rows[0]) == "clean"
     assert len(rows[0]) > 1
     rows[0][-1].image.unlink()
     assert len(trial_rows(results.images[BEST], prompts)[0]) == len(rows[0]) - 1
@@ -168,7 +168,7 @@ def test_a_sheet_is_the_same_every_time_and_holds_every_picture(tmp_path, result
         write_sheet(tmp_path / f"{name}.png", tiles, title="Photos")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as sheet:
-        colours = dict((colour, count) for count, colour in sheet.getcolors(100_000))
+        colours = {colour: count for count, colour in sheet.getcolors(100_000)}
     assert colours[(200, 150, 0)] == CELL * CELL
 
 

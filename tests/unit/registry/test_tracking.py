@@ -208,6 +208,8 @@ def test_closing_returns_what_a_notice_says(tracking, client):
     for name, value in {
         "gate.verdict": "passed",
         "gate.reasons": "it is better",
+        "gate.against": "2",
+        "trial": "baseline/seed=0",
         "model.version": "team/dog/3",
     }.items():
         client.set_tag(parent, name, value)
@@ -217,6 +219,8 @@ def test_closing_returns_what_a_notice_says(tracking, client):
         "version": "3",
         "verdict": "passed",
         "reasons": "it is better",
+        "trial": "baseline/seed=0",
+        "against": "2",
         "run_id": parent,
         "run_url": "",
         "cause": "",
