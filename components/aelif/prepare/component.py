@@ -8,9 +8,9 @@ from aelif import images
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
-def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version: str) -> NamedTuple(
+def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version: str) -> NamedTuple(  # type: ignore[valid-type]
     "Fingerprints", [("photos", str), ("reference", str), ("base", str)]
-):  # type: ignore[valid-type]
+):
     """Return digests of what may change under its name: photos, reference photos, base model ("" where it may not).
 
     Never cached: they are parts of the cache keys of the steps that read these.
@@ -31,7 +31,8 @@ def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version:
     with tracked_step("read_inputs"):
         photos, reference = photo_fingerprints(from_dict(DataConfig, data))
         base = base_fingerprint(base_model, tracking_uri=tracking["tracking_uri"])
-    return namedtuple("Fingerprints", "photos reference base")(photos, reference, base)
+    Fingerprints = namedtuple("Fingerprints", ["photos", "reference", "base"])
+    return Fingerprints(photos, reference, base)
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)

@@ -56,7 +56,8 @@ def find_champion(
         inputs = {"photos": manifest["digest"], "reference": reference, "base": source["digest"]}
         found = look_up(tracking, run_key, inputs=inputs, settings=settings, force=force)
         progress.emit("due" if found.due else "not_due", message=found.reason, champion=found.champion)
-    return namedtuple("Champion", "due champion key")(found.due, found.champion, found.key)
+    Champion = namedtuple("Champion", ["due", "champion", "key"])
+    return Champion(found.due, found.champion, found.key)
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
