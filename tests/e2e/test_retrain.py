@@ -57,7 +57,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 def test_the_first_model_is_champion(story: Story):
-    assert f"{NAME} version 1" in story.first.stdout
+    assert f"{NAME}: version 1 is champion" in story.first.stdout
     assert story.client.get_model_version(NAME, "1").tags["gate.verdict"] == "passed"
 
 

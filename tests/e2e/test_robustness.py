@@ -110,8 +110,12 @@ def test_mlflow_saw_the_run_finish_with_a_child_for_each_trial(finished: Finishe
     assert [first.info.status, again.info.status] == ["FINISHED", "FINISHED"]
     query = f"tags.`mlflow.parentRunId` = '{first.info.run_id}'"
     children = client.search_runs([first.info.experiment_id], query)
-    assert len(children) == 3
     assert all(child.info.status == "FINISHED" for child in children)
+    trials = [child for child in children if "variant" in child.data.params]
+    assert len(trials) == 3
+    assert {"perturb_prompts", "compare", "register"} < {child.info.run_name for child in children}
+    below = client.search_runs([first.info.experiment_id], f"tags.`mlflow.parentRunId` = '{trials[0].info.run_id}'")
+    assert {"synthesize", "embed", "score"} <= {step.info.run_name.split()[0] for step in below}
     champion = read_json(finished.output / "summary.json")["verdict"]["champion"]
     assert champion is not None
     held = client.get_model_version_by_alias("aelif-smoke", "champion")

@@ -298,7 +298,7 @@ def test_the_commands_from_creation_to_deletion(server):
     )  # fmt: skip
     first, second = aelif(*made), aelif(*made)
     assert "Schedule nightly is new." in first.output
-    assert "(just uploaded)" in first.output
+    assert "(just uploaded)" in " ".join(first.output.split())
     assert "Next (UTC)" in first.output
     assert "Schedule nightly is as it was." in second.output
     (item,) = server.recurring.values()

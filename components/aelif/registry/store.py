@@ -45,6 +45,7 @@ _ABSENCE = ("check that it is there, and the address; what was computed is kept 
 _PASSING = (
     "database is locked", "failed with exception", "too many 5", "too many 429", "error code 5", "connection refused",
     "could not connect", "server closed the connection", "timeout expired", "database system is starting",
+    "unique constraint",  # two wrote the same tag at once: the second finds it there when it repeats
 )  # fmt: skip
 """Signs of what passes, in messages of MLflow (which has no type for them), SQLite and PostgreSQL."""
 
