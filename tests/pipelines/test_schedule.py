@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from aelif.config import TrackingConfig
 from aelif_pipelines.cluster import ClusterError, clear_errors, cluster_arguments, connect
+from aelif_pipelines.commands.options import console
 from aelif_pipelines.commands.schedule import app
 from aelif_pipelines.package import compile_package, ensure_experiment, ensure_version
 from aelif_pipelines.recipes import recipe
@@ -284,8 +285,15 @@ def test_steps_with_side_effects_are_never_cached(package):
 # ── the commands ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """A wide console, whatever the terminal of the tests is: tables do not fold."""
+    monkeypatch.setattr(console, "_width", 160)
+    monkeypatch.setattr(console, "_height", 40)
+
+
 def aelif(*arguments: str):
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+    done = CliRunner().invoke(app, arguments)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done
