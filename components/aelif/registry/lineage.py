@@ -13,9 +13,6 @@ from typing import Any
 from aelif.artifacts import digest_of, sha256_of
 from aelif.config import Trial
 
-DISTANCE = "w1"
-"""The metric of `scores.parquet` by which a variant's seeds are compared."""
-
 
 def flatten(values: Mapping[str, Any], *, limit: int, prefix: str = "") -> tuple[dict[str, str], dict[str, str]]:
     """Turn nested settings into flat parameters, with dots between the names.
@@ -110,26 +107,6 @@ def trial_metrics(rows: Iterable[Mapping[str, Any]], trial: Trial) -> dict[str, 
 def _group(row: Mapping[str, Any]) -> str:
     """Return the prompt set; of stress, each point of a curve is a group."""
     return f"stress/{row['family']}/{row['severity']:g}" if row["prompt_set"] == "stress" else str(row["prompt_set"])
-
-
-def best_trial(champion: str, trials: Iterable[Trial], rows: list[dict[str, Any]]) -> Trial:
-    """Return the champion variant's trial with the lowest distance on perturbed prompts.
-
-    Args:
-        champion: key of the summary: ``"aelif_mask:0.3"``, or ``"aelif_mask"`` where that is unambiguous.
-        trials: all of the run.
-        rows: `scores.parquet`.
-
-    Raises:
-        ValueError: if no trial of that name has a distance.
-    """
-    trials = list(trials)
-    own = [trial for trial in trials if champion in (str(trial.variant), trial.variant.augmentation)]
-    distances = {trial: trial_metrics(rows, trial).get(f"perturbed/{DISTANCE}") for trial in own}
-    known = [(distance, trial.seed, trial) for trial, distance in distances.items() if distance is not None]
-    if not known:
-        raise ValueError(f"champion = {champion!r}: no scored trial of that name among {', '.join(map(str, trials))}")
-    return min(known, key=lambda entry: entry[:2])[2]
 
 
 def weights_digest(folder: Path) -> str:

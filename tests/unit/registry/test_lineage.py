@@ -9,7 +9,6 @@ from safetensors.numpy import save_file
 
 from aelif.config import DataConfig, RunConfig, Trial, to_dict
 from aelif.registry.lineage import (
-    best_trial,
     evaluation_digest,
     flatten,
     shorten,
@@ -18,7 +17,7 @@ from aelif.registry.lineage import (
     weights_digest,
 )
 
-from .small_run import SUMMARY, TRIALS, score_rows
+from .small_run import SUMMARY, score_rows
 
 
 def test_settings_become_flat_parameters():
@@ -64,24 +63,6 @@ def test_a_trials_metrics_are_means_over_its_prompts():
         "clean/w1": 0.5,
         "perturbed/w1": pytest.approx((0.8 + 0.5) / 2),
     }
-
-
-@pytest.mark.parametrize(
-    ("champion", "expected"),
-    [("aelif_mask", TRIALS[2]), ("aelif_mask:0.3", TRIALS[2]), ("baseline", TRIALS[0])],
-)
-def test_the_best_seed_represents_the_champion(champion, expected):
-    assert str(best_trial(champion, map(Trial.parse, TRIALS), score_rows())) == expected
-
-
-def test_equal_seeds_give_the_lower_one():
-    rows = [{**row, "value": 0.5} for row in score_rows()]
-    assert best_trial("aelif_mask", map(Trial.parse, reversed(TRIALS)), rows).seed == 0
-
-
-def test_an_unknown_champion_is_refused():
-    with pytest.raises(ValueError, match=r"champion = 'aelif_noise_conv': no scored trial.*baseline/seed=0"):
-        best_trial("aelif_noise_conv", map(Trial.parse, TRIALS), score_rows())
 
 
 def test_the_digest_of_one_file_is_its_sha256(tmp_path):
