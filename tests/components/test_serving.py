@@ -6,11 +6,8 @@ import base64
 import io
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.registered import SYNTHESIS, register, write_base, write_model, write_trained
+from tests.servers import serving
 from tests.tiny import write_tiny_sdxl
 
 from aelif.artifacts import read_json
@@ -55,29 +53,9 @@ def server(folder: Path) -> Iterator[str]:
         "AELIF_MODEL_CACHE": str(folder / "cache"), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     environment.pop("AELIF_BASE_MODEL", None)
-    log = folder / "log"
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
-    )
     uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{uri}/health", process, log)
+    with serving(command, folder, uri=uri, env=environment, patience_s=240):
         yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_for(uri: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(uri, timeout=5).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
 
 
 def post(server: str, body: dict[str, Any]) -> Any:

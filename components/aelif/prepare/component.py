@@ -7,6 +7,7 @@ from kfp import dsl
 from aelif import images
 
 
+# kfp reads the names of several outputs from an inline NamedTuple alone: it embeds the function without its module.
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version: str) -> NamedTuple(  # type: ignore[valid-type]
     "Fingerprints", [("photos", str), ("reference", str), ("base", str)]

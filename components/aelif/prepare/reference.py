@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 
 from aelif.artifacts import digest_of, link_file, new_folder, read_json
@@ -38,9 +39,7 @@ def write_reference(photos: Path, output: Path, *, config: DataConfig, progress:
     """
     if not config.reference_images:
         with new_folder(output) as folder:
-            for path in sorted(path for path in photos.rglob("*") if path.is_file()):
-                (folder / path.relative_to(photos)).parent.mkdir(parents=True, exist_ok=True)
-                link_file(path.resolve(), folder / path.relative_to(photos))
+            copytree(photos, folder, dirs_exist_ok=True, copy_function=_link)
         return
     alone = replace(config, instance_images=config.reference_images, reference_images="", more_subjects=())
     with TemporaryDirectory() as scratch:
@@ -52,6 +51,10 @@ def write_reference(photos: Path, output: Path, *, config: DataConfig, progress:
             f"reference_images = {config.reference_images!r}: {len(shared)} of them are trained on as well; "
             "take them out of one of the two folders, or images are measured against what was learnt by heart"
         )
+
+
+def _link(source: str, target: str) -> None:
+    link_file(Path(source).resolve(), Path(target))
 
 
 def _sources(folder: Path) -> set[str]:

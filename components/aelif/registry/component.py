@@ -18,6 +18,7 @@ def open_run(tracking: dict, run_key: str, settings: dict, trials: list, code_ve
         return open_parent(tracking, run_key, settings=settings, trials=trials, code_version=code_version)
 
 
+# kfp reads the names of several outputs from an inline NamedTuple alone: it embeds the function without its module.
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def find_champion(
     tracking: dict,

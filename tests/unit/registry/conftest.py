@@ -2,18 +2,15 @@
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from tests.servers import serving
 
 from aelif.registry.store import create_database
 
@@ -67,30 +64,7 @@ def server(tmp_path, empty_database):
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(folder / "files")]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=(folder / "log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
     uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(uri, process, folder / "log")
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with serving(command, folder, uri=uri, env=environment, patience_s=120):
         yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_for(uri: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{uri}/health", timeout=5).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())

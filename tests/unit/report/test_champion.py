@@ -91,7 +91,9 @@ def test_the_champion_has_a_colour_that_no_variant_has(rival: Example) -> None:
 def test_promotion_refusal_waiting_and_failure_are_told_apart(rival: Example) -> None:
     summary, verdict = rival.summary, rival.verdict
     assert verdict["action"] == "promote"
-    name, held = read_duel(summary, verdict).model.name, "champion, version 3"  # type: ignore[union-attr]
+    duel = read_duel(summary, verdict)
+    assert duel is not None
+    name, held = duel.model.name, "champion, version 3"
     gain = percent(summary["duels"][verdict["trial"]]["improvement"]["value"], signed=False)
 
     def headline(figures: dict[str, Any] = summary, **changes: Any) -> str:
