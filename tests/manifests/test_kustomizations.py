@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from aelif import __version__
 from tests.manifests.rendering import (
     EVERYTHING,
     MANIFESTS,
     OVERLAYS,
-    find,
     fill_in,
+    find,
     kustomize,
     label_of,
     namespace_of,
@@ -22,6 +20,8 @@ from tests.manifests.rendering import (
     of_kind,
     render,
 )
+
+from aelif import __version__
 
 KUSTOMIZATIONS = sorted(MANIFESTS.rglob("kustomization.yaml"))
 OF_THE_CLUSTER = {"Namespace", "ClusterRole", "ClusterRoleBinding", "ResourceFlavor", "ClusterQueue"}
@@ -81,7 +81,10 @@ def test_every_file_is_used() -> None:
     used = {path.resolve() for path in KUSTOMIZATIONS}
     for path in KUSTOMIZATIONS:
         content = read(path)
-        named = [*content.get("resources", []), *(patch["path"] for patch in content.get("patches", []) if "path" in patch)]
+        named = [
+            *content.get("resources", []),
+            *(patch["path"] for patch in content.get("patches", []) if "path" in patch),
+        ]
         for generator in [*content.get("configMapGenerator", []), *content.get("secretGenerator", [])]:
             named += [*generator.get("files", []), *(f"{env}.example" for env in generator.get("envs", []))]
             named += generator.get("envs", [])
@@ -91,7 +94,9 @@ def test_every_file_is_used() -> None:
 
 
 def test_every_component_is_offered_by_an_overlay() -> None:
-    offered = "".join(path.read_text() for overlay in OVERLAYS for path in (MANIFESTS / "overlays" / overlay).rglob("k*.yaml"))
+    offered = "".join(
+        path.read_text() for overlay in OVERLAYS for path in (MANIFESTS / "overlays" / overlay).rglob("k*.yaml")
+    )
     for component in sorted((MANIFESTS / "components").iterdir()):
         assert f"components/{component.name}\n" in offered or f"components/{component.name} " in offered, component.name
 

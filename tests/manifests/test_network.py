@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.manifests.network import (
     DNS,
     INTERNET,
@@ -15,7 +14,16 @@ from tests.manifests.network import (
     places,
     selected,
 )
-from tests.manifests.rendering import EVERYTHING, MANIFESTS, find, label_of, namespace_of, needs_kubectl, of_kind, render
+from tests.manifests.rendering import (
+    EVERYTHING,
+    MANIFESTS,
+    find,
+    label_of,
+    namespace_of,
+    needs_kubectl,
+    of_kind,
+    render,
+)
 
 pytestmark = needs_kubectl
 
@@ -25,11 +33,13 @@ OPTIONAL = {"mlflow-backup", "mlflow-restore", "postgres", "s3", "s3-bucket"}
 
 NEEDED = {
     "dev": [
-        ("mlflow", "postgres", 5432), ("mlflow", "s3", 8333), ("mlflow-user", "mlflow", 5000), ("s3-bucket", "s3", 8333),
+        ("mlflow", "postgres", 5432), ("mlflow", "s3", 8333), ("mlflow-user", "mlflow", 5000),
+        ("s3-bucket", "s3", 8333),
         ("step", "mlflow", 5000), ("step", "s3", 8333), ("step", INTERNET, 443),
     ],
     "production": [
-        ("mlflow", INTERNET, 5432), ("mlflow", INTERNET, 443), ("mlflow-user", "mlflow", 5000), ("step", "mlflow", 5000),
+        ("mlflow", INTERNET, 5432), ("mlflow", INTERNET, 443), ("mlflow-user", "mlflow", 5000),
+        ("step", "mlflow", 5000),
         ("step", INTERNET, 443), ("step", INTERNET, 6443), ("mlflow-backup", INTERNET, 5432),
         ("mlflow-backup", INTERNET, 443), ("mlflow-restore", INTERNET, 5432), ("mlflow-restore", INTERNET, 443),
         ("aelif-schedule", KUBEFLOW[0], 8888),
@@ -45,7 +55,8 @@ FORBIDDEN = {
     ],
     "production": [
         ("step", "step", 8080), ("step", NODE_CREDENTIALS, 443), ("mlflow", NODE_CREDENTIALS, 443),
-        ("step", INTERNET, 5432), ("step", INTERNET, 22), ("mlflow-user", INTERNET, 443), ("mlflow-backup", "mlflow", 5000),
+        ("step", INTERNET, 5432), ("step", INTERNET, 22), ("mlflow-user", INTERNET, 443),
+        ("mlflow-backup", "mlflow", 5000),
         ("aelif-schedule", INTERNET, 443), ("aelif-prepare-volumes", INTERNET, 443),
         (Place(namespace="kubeflow", labels={"pipelines.kubeflow.org/v2_component": "true"}), "mlflow", 5000),
         (Place(namespace="aelif-runs"), "mlflow", 5000), (Place(namespace="aelif-runs"), INTERNET, 443),
@@ -91,7 +102,8 @@ def test_namespaces_deny_by_default(name: str) -> None:
     for namespace in of_kind(objects, "Namespace"):
         denied = [item for item in of_kind(objects, "NetworkPolicy")
                   if namespace_of(item) == namespace["metadata"]["name"] and item["spec"]["podSelector"] == {}
-                  and set(item["spec"]["policyTypes"]) == {"Ingress", "Egress"} and not item["spec"].get("egress")]  # fmt: skip
+                  and set(item["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+                  and not item["spec"].get("egress")]  # fmt: skip
         assert denied, label_of(namespace)
 
 
@@ -106,7 +118,9 @@ def test_policies_select_pods_and_ports_that_exist(name: str) -> None:
         namespace = namespace_of(policy)
         for way, field in (("ingress", "from"), ("egress", "to")):
             for rule in policy["spec"].get(way, []):
-                peers = [place for place in everywhere for peer in rule[field] if is_peer(peer, place, namespace=namespace)]
+                peers = [
+                    place for place in everywhere for peer in rule[field] if is_peer(peer, place, namespace=namespace)
+                ]
                 wanted = {value for peer in rule[field]
                           for value in peer.get("podSelector", {}).get("matchLabels", {}).values()}  # fmt: skip
                 assert peers or wanted & OPTIONAL, f"{label_of(policy)}: nobody is meant by {rule[field]}"
@@ -116,7 +130,8 @@ def test_policies_select_pods_and_ports_that_exist(name: str) -> None:
                         not listening
                         or INTERNET in peers
                         or any(entry["port"] in place.ports for place in listening)
-                        or (entry["port"], "kubeflow") == (9000, peers[0].namespace)  # a Service's port, put for its pod's
+                        or (entry["port"], "kubeflow")
+                        == (9000, peers[0].namespace)  # a Service's port, put for its pod's
                         or (name != "dev" and entry["port"] == 8333)  # components/s3-store is left out
                     ), f"{label_of(policy)}: nobody listens at {entry['port']}"
 

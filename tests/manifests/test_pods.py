@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-
-from aelif import images
 from tests.manifests.rendering import (
     EVERYTHING,
     Object,
@@ -19,6 +17,8 @@ from tests.manifests.rendering import (
     pods,
     render,
 )
+
+from aelif import images
 
 pytestmark = [needs_kubectl, pytest.mark.parametrize("name", EVERYTHING)]
 

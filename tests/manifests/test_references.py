@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from aelif_pipelines import contract
 from tests.manifests.rendering import (
     EVERYTHING,
     Object,
@@ -21,6 +19,8 @@ from tests.manifests.rendering import (
     pods,
     render,
 )
+
+from aelif_pipelines import contract
 
 pytestmark = [needs_kubectl, pytest.mark.parametrize("name", EVERYTHING)]
 
@@ -88,7 +88,7 @@ def test_configuration_is_what_the_contract_says(name: str) -> None:
     found = {
         (item["kind"], item["metadata"]["name"]): item
         for item in of_kind(objects, "ConfigMap", "Secret")
-        if not re.search(r"(scripts|auth)$", item["metadata"]["name"])
+        if not re.search(r"-(scripts|auth)-\w+$", item["metadata"]["name"])
     }
     expected = [*contract.RUNS, *contract.SERVERS]
     expected += [] if name == "dev" else [*contract.BACKUP, contract.SCHEDULE]
@@ -116,7 +116,9 @@ def test_names_of_the_contract_exist(name: str) -> None:
 def test_runs_and_server_agree_on_the_account(name: str) -> None:
     """Examples name the same account on both sides; the passwords are the user's to keep equal."""
     objects = {item["metadata"]["name"]: item for item in of_kind(render(name), "Secret")}
-    assert objects["mlflow-user"]["data"]["RUNS_USERNAME"] == objects["aelif-mlflow"]["data"]["MLFLOW_TRACKING_USERNAME"]
+    assert (
+        objects["mlflow-user"]["data"]["RUNS_USERNAME"] == objects["aelif-mlflow"]["data"]["MLFLOW_TRACKING_USERNAME"]
+    )
 
 
 def test_accounts_exist(name: str) -> None:
@@ -172,3 +174,30 @@ def test_addresses_are_services(name: str) -> None:
                 service, namespace, *_ = [*host.split("."), namespace_of(item)]
                 if namespace != "kubeflow" or key == "MLFLOW_TRACKING_URI":
                     assert int(port) in services[namespace, service], f"{label_of(item)}: {key}={value}"
+
+
+def test_queues_name_flavors_that_exist_and_the_runs_namespace(name: str) -> None:
+    objects = render(name)
+    flavors = {item["metadata"]["name"] for item in of_kind(objects, "ResourceFlavor")}
+    queues = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "ClusterQueue")}
+    named = {
+        flavor["name"] for spec in queues.values() for group in spec["resourceGroups"] for flavor in group["flavors"]
+    }
+    assert named == flavors
+    for local in of_kind(objects, "LocalQueue"):
+        selector = queues[local["spec"]["clusterQueue"]]["namespaceSelector"]
+        assert matches(selector, {"kubernetes.io/metadata.name": namespace_of(local)}), label_of(local)
+
+
+def test_queue_and_quota_hold_the_same_gpus(name: str) -> None:
+    objects = render(name)
+    for quota in of_kind(objects, "ResourceQuota"):
+        if (gpus := quota["spec"]["hard"].get("requests.nvidia.com/gpu")) is not None:
+            (queue,) = of_kind(objects, "ClusterQueue")
+            offered = {
+                resource["name"]: resource["nominalQuota"]
+                for group in queue["spec"]["resourceGroups"]
+                for flavor in group["flavors"]
+                for resource in flavor["resources"]
+            }
+            assert int(gpus) == int(offered["nvidia.com/gpu"]), "raise both"

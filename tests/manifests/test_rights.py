@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.manifests.rendering import EVERYTHING, find, label_of, needs_kubectl, of_kind, render
 from tests.manifests.rights import RIGHTS
 
@@ -31,7 +30,9 @@ def granted(name: str) -> set[Granted]:
     return rights
 
 
-JUSTIFIED = {(right.account, right.group, right.resource, verb, right.names) for right in RIGHTS for verb in right.verbs}
+JUSTIFIED = {
+    (right.account, right.group, right.resource, verb, right.names) for right in RIGHTS for verb in right.verbs
+}
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

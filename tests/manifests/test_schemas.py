@@ -11,7 +11,6 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-
 from tests.manifests.rendering import EVERYTHING, Object, label_of, needs_kubectl, render
 
 VERSIONS = ("1.31", "1.37")

@@ -7,7 +7,6 @@ import re
 import subprocess
 
 import pytest
-
 from tests.manifests.rendering import (
     EVERYTHING,
     MANIFESTS,

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.manifests.rendering import MANIFESTS, Object, containers, find, needs_kubectl, pod_of, render
 
 PATIENCE_S = 600
@@ -176,9 +175,10 @@ def postgres(folder: Path, *, password: str, port: int) -> Iterator[None]:
         for path in (data, secret):
             shutil.chown(path, **account)
     subprocess.run([program("initdb"), "-D", data, "-U", "mlflow", "--pwfile", secret, "--auth=scram-sha-256",
-                    "--no-sync", "--locale=C", "-E", "UTF8"], check=True, capture_output=True, cwd="/", **account)  # fmt: skip
-    command = [program("postgres") or "", "-D", str(data), "-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1",
-               "-c", "fsync=off"]  # fmt: skip
+                    "--no-sync", "--locale=C", "-E", "UTF8"],
+                   check=True, capture_output=True, cwd="/", **account)  # fmt: skip
+    command = [program("postgres") or "", "-D", str(data), "-p", str(port), "-k", "",
+               "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]  # fmt: skip
     with running(command, log=folder / "postgres.log", cwd="/", **account):
         await_port(port, folder / "postgres.log")
         yield
@@ -186,7 +186,7 @@ def postgres(folder: Path, *, password: str, port: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    """PostgreSQL, S3 and MLflow, started as the manifests say; not in pytest's folder, which `postgres` cannot enter."""
+    """PostgreSQL, S3 and MLflow, as the manifests start them; pytest's folder is closed to the user `postgres`."""
     with tempfile.TemporaryDirectory(prefix="aelif-servers-") as folder:
         yield from start_servers(Path(folder))
 

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 PATIENCE_S = 240
-ABSENT = 404
+ABSENT, REFUSED = 404, 400
 
 
 def call(method: str, path: str, body: dict[str, str]) -> int:
@@ -32,7 +32,7 @@ def call(method: str, path: str, body: dict[str, str]) -> int:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        if error.code in (ABSENT, 400):
+        if error.code in (ABSENT, REFUSED):
             return error.code
         raise SystemExit(
             f"MLflow answers {error.code} to users/{path}: {error.read().decode()[:300]}; 401: the administrator's "
@@ -49,7 +49,7 @@ def main() -> None:
             done = "given its password"
             if call("PATCH", "update-password", account) == ABSENT:
                 status = call("POST", "create", account)
-                if status == 400:  # noqa: PLR2004 (bad request)
+                if status == REFUSED:
                     sys.exit("MLflow refuses this account; passwords need 12 characters or more")
                 done = "created"
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:

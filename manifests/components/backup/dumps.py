@@ -1,8 +1,8 @@
 """Keep dumps of a database in a bucket.
 
 `dumps.py upload FILE` stores a dump below BACKUP_URI (s3://bucket/prefix), reads back how long it is and its SHA-256,
-and then deletes the dumps older than BACKUP_KEEP_DAYS, never the newest. `dumps.py download FILE [NAME]` fetches one, the
-newest if none is named, and holds it against its SHA-256. `dumps.py list` names them, oldest first.
+and then deletes the dumps older than BACKUP_KEEP_DAYS, never the newest. `dumps.py download FILE [NAME]` fetches one,
+the newest if none is named, and holds it against its SHA-256. `dumps.py list` names them, oldest first.
 """
 
 import hashlib
@@ -46,7 +46,9 @@ def upload(store: Any, path: Path) -> None:
     store.upload_file(str(path), bucket, key, ExtraArgs={"Metadata": {"sha256": digest}})
     arrived = store.head_object(Bucket=bucket, Key=key)
     if arrived["ContentLength"] != path.stat().st_size or arrived["Metadata"].get("sha256") != digest:
-        sys.exit(f"s3://{bucket}/{key}: {arrived['ContentLength']} bytes arrived of {path.stat().st_size}; nothing deleted")
+        sys.exit(
+            f"s3://{bucket}/{key}: {arrived['ContentLength']} bytes arrived of {path.stat().st_size}; nothing deleted"
+        )
     print(f"s3://{bucket}/{key}: {path.stat().st_size} bytes, sha256 {digest}")
     oldest = datetime.now(UTC) - timedelta(days=int(os.environ.get("BACKUP_KEEP_DAYS", "30")))
     for item in dumps(store)[:-1]:
