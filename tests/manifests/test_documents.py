@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
-from tests.manifests.rendering import MANIFESTS, ROOT
+import yaml
+from tests.manifests.rendering import MANIFESTS, ROOT, needs_kubectl, of_kind
 
 from aelif_pipelines import contract
 
@@ -52,6 +56,27 @@ def test_each_block_of_commands_is_marked() -> None:
     for head, body in blocks():
         lines = body.splitlines()
         assert lines[0].removeprefix("# ") in MARKS, f"{head}: {body[:60]}"
+
+
+@needs_kubectl
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_commands_that_are_marked_as_tested_run(tmp_path: Path) -> None:
+    """In a copy of the manifests; afterwards no secret of `dev` is empty, and both sides have the runs' password."""
+    shutil.copytree(MANIFESTS, tmp_path / "manifests", ignore=shutil.ignore_patterns("*.env"))
+    for settings in MANIFESTS.rglob("*.env"):
+        if settings.parent.name != "secrets":
+            shutil.copy(settings, tmp_path / settings.relative_to(ROOT))
+    for _, body in blocks():
+        if body.startswith("# tested here"):
+            script = body.replace("/tmp/aelif.yaml", "rendered.yaml")
+            subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    objects = tuple(yaml.safe_load_all((tmp_path / "rendered.yaml").read_text()))
+    secrets = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "Secret")}
+    may_be_empty = {key.name for source in contract.RUNS for key in source.keys if key.optional}
+    for name, data in secrets.items():
+        assert {key for key, value in data.items() if not value} <= may_be_empty, name
+    assert secrets["mlflow-user"]["RUNS_PASSWORD"] == secrets["aelif-mlflow"]["MLFLOW_TRACKING_PASSWORD"]
+    assert secrets["mlflow-s3"] == secrets["aelif-s3"]
 
 
 def test_paths_in_commands_exist() -> None:

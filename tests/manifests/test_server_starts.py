@@ -46,7 +46,11 @@ def missing() -> str:
     return ""
 
 
-pytestmark = [needs_kubectl, pytest.mark.skipif(bool(missing()), reason=missing() or "nothing is missing")]
+pytestmark = [
+    pytest.mark.e2e,
+    needs_kubectl,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "nothing is missing"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
