@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 MINIATURE := build/miniature
+STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format bench bench-train bench-score miniature clean
+.PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +21,14 @@ setup: $(READY)  ## create .venv and install
 
 run: $(READY)  ## the main job: the quickstart on the shipped subject
 	$(BIN)/aelif run quickstart
+
+stack: $(READY)  ## MLflow on PostgreSQL and S3, here, and a run against it; STACK="--s3-endpoint …" for a store of yours
+	$(BIN)/aelif stack up --folder $(STACK_FOLDER) $(STACK)
+	. $(STACK_FOLDER)/stack.env && $(BIN)/aelif run smoke --tracking-uri "$$MLFLOW_TRACKING_URI" \
+		--output $(STACK_FOLDER)/outputs/smoke
+
+stack-down: $(READY)  ## end just the servers that `make stack` started; PostgreSQL's data stay
+	$(BIN)/aelif stack down --folder $(STACK_FOLDER)
 
 test: $(READY)  ## all tests: unit, component, pipeline, end to end
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
@@ -49,4 +58,5 @@ miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fon
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
 
 clean:  ## remove environment, caches and build products; results stay
+	test ! -e $(STACK_FOLDER)/stack.json || $(BIN)/aelif stack down --folder $(STACK_FOLDER)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

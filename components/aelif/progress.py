@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 EVENTS_VARIABLE = "AELIF_EVENTS"
+MEASURES_VARIABLE = "AELIF_MEASURES"
+"""File for a step's metrics, set by `aelif.registry.live`; processes that the step starts inherit it."""
 _INTERVAL_S = {"events": 0.25, "lines": 10.0}
 
 
@@ -25,6 +27,7 @@ class StepProgress:
         path = os.environ.get(EVENTS_VARIABLE)
         self._events = Path(path) if path else None
         self._last = 0.0
+        self._pace: tuple[float, int] | None = None
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Say that `done` of `total` units ("steps", "images" …) are finished; rate-limited."""
@@ -33,6 +36,25 @@ class StepProgress:
             return
         self._last = now
         self.emit("progress", done=done, total=total, unit=unit)
+        if self._pace and done > self._pace[1] and now > self._pace[0]:
+            rate = (done - self._pace[1]) / (now - self._pace[0])
+            self.measure({done: {f"{self._step}/{unit}_per_second": rate}})
+        self._pace = (now, done)
+
+    def measure(self, points: Mapping[int, Mapping[str, float]]) -> None:
+        """Record metrics, step → name → value, for MLflow; without a file for them, nothing.
+
+        One appended line for each step: training waits for no server.
+        """
+        path = os.environ.get(MEASURES_VARIABLE)
+        if not path:
+            return
+        try:
+            append_lines(Path(path), [{"kind": "metrics", "step": step, "values": dict(values)}
+                                      for step, values in points.items()])  # fmt: skip
+        except OSError as error:  # a full disk, perhaps: training itself may need none
+            os.environ.pop(MEASURES_VARIABLE)
+            self.emit("warning", message=f"metrics of this step are no longer recorded: {error}")
 
     def emit(self, event: str, **fields: object) -> None:
         """Append one event, or print it where nobody watches."""
@@ -43,6 +65,14 @@ class StepProgress:
         line = {"time": time.time(), "step": self._step, "label": self._label, "event": event, **fields}
         with self._events.open("a") as file:  # short appends are atomic: several steps share the file
             file.write(json.dumps(line) + "\n")
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Append JSON lines with the time in milliseconds, in one write: threads and processes may share the file."""
+    now = time.time_ns() // 1_000_000
+    text = "".join(json.dumps({"time": now, **record}, ensure_ascii=False) + "\n" for record in records)
+    with path.open("ab", buffering=0) as file:
+        file.write(text.encode())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where inputs come from: local folders, archives, and `s3://` prefixes (any S3 endpoint, through boto3)."""
+"""Where inputs come from and results go: local folders, archives, and `s3://` prefixes (any endpoint, by boto3)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aelif.archives import MAX_BYTES, check_size, inside_of, is_archive, unpack
@@ -86,6 +87,30 @@ def fingerprint(uri: str) -> str:
     return digest_of([(name.as_posix(), sha256_of(path / name)) for name in visible])
 
 
+@contextmanager
+def local_copy(destination: str) -> Iterator[Path]:
+    """Yield a folder to write to: `destination` itself, or for ``s3://`` a temporary one that is uploaded at the end.
+
+    Raises:
+        ValueError: if access fails, or the scheme is unknown.
+        ConnectionError: if the S3 endpoint cannot be reached.
+    """
+    if not destination.startswith("s3://"):
+        if "://" in destination:
+            raise ValueError(f"destination = {destination!r}: give a folder or s3://bucket/prefix")
+        yield Path(destination)
+        return
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "results"
+        yield folder
+        bucket, prefix = _split(destination)
+        with _clear_s3_errors(destination):
+            client = _s3_client()
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
+                client.upload_file(str(path), bucket, key)
+
+
 def local_path(uri: str) -> Path:
     """Return the existing local path that `uri` names; ``~`` is the home folder.
 
@@ -111,18 +136,22 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, prefix.strip("/")
 
 
+def _s3_client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=10, retries={"mode": "standard", "max_attempts": 4})
+    return boto3.Session().client("s3", config=config)  # not the default session, which keeps old credentials
+
+
 def _list_objects(uri: str) -> tuple[Any, list[StoredObject]]:
     """Return an S3 client and the objects at `uri`, by key.
 
     Raises:
         ValueError: if there is none.
     """
-    import boto3
-    from botocore.config import Config
-
     bucket, prefix = _split(uri)
-    config = Config(connect_timeout=10, retries={"mode": "standard", "max_attempts": 4})
-    client = boto3.Session().client("s3", config=config)  # not the default session, which keeps old credentials
+    client = _s3_client()
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     objects = list(_below(prefix, (item for page in pages for item in page.get("Contents", []))))
     if not objects:
@@ -156,8 +185,9 @@ def _clear_s3_errors(uri: str) -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
         remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         raise ValueError(f"{uri}: no credentials for S3 ({error}); {remedy}") from error
-    except exceptions.ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
+    except (exceptions.ClientError, boto3.exceptions.S3UploadFailedError) as error:
+        cause = error if isinstance(error, exceptions.ClientError) else error.__context__
+        code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, exceptions.ClientError) else ""
         raise ValueError(f"{uri}: {_S3_REMEDIES.get(code, error)}") from error
     except (exceptions.ParamValidationError, exceptions.InvalidRegionError) as error:
         raise ValueError(f"{uri}: {' '.join(str(error).split())}") from error

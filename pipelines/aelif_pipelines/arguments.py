@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aelif.config import RunConfig, TrackingConfig, to_dict
-from aelif_pipelines.versions import code_version, versions
+from aelif_pipelines.versions import code_version, git_sha, versions
 
 
 def pipeline_arguments(
@@ -37,7 +37,13 @@ def pipeline_arguments(
         "score": plain["score"],
         "gate": plain["gate"],
         "tracking": to_dict(tracking),
-        "settings": {**plain, "command": command, "versions": versions(), "digests": {"code": version}},
+        "settings": {
+            **plain,
+            "command": command,
+            "git_sha": git_sha(),
+            "versions": versions(),
+            "digests": {"code": version},
+        },
         "destination": str(output),
         "shards": list(range(config.num_shards)),
         "num_shards": config.num_shards,

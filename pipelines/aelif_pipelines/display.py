@@ -81,7 +81,11 @@ class RunDisplay:
         elif kind == "warning":
             self._console.print(f"[yellow]![/] {name}  {escape(event['message'])}", highlight=False)
         elif kind == "due":
-            held = f"the champion, version {event['champion']}, is measured too" if event["champion"] else "no champion yet"
+            held = (
+                f"the champion, version {event['champion']}, is measured too"
+                if event["champion"]
+                else "no champion yet"
+            )
             self._console.print(f"[dim]· {escape(event['message'])}; {held}[/]", highlight=False)
         elif kind == "preflight":
             needs = f"needs {event['memory_gib']:.1f} GiB and about {event['training_s']:.0f} s"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from rich.markup import escape
 
-from aelif_pipelines.local import RunError
+
+class CommandError(Exception):
+    """What was asked could not be done; the message says why and what to do, and needs no traceback."""
 
 
 def explain(error: Exception) -> tuple[int, str]:
     """Return the exit code and the line to print (rich markup)."""
     if isinstance(error, ValueError):
         return 2, escape(str(error))
-    if isinstance(error, RunError):
+    if isinstance(error, CommandError):
         return 1, escape(str(error))
     line = f"{type(error).__name__}: {error}".splitlines()[0]
     return 1, escape(line) + " (add --debug for the traceback)"

@@ -18,6 +18,7 @@ from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif.progress import EVENTS_VARIABLE
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.display import EventTail, RunDisplay
+from aelif_pipelines.errors import CommandError
 from aelif_pipelines.timing import timings
 from aelif_pipelines.versions import versions
 
@@ -25,7 +26,7 @@ GRACE_S = 10.0
 """How long interrupted steps may take to end before they are killed."""
 
 
-class RunError(Exception):
+class RunError(CommandError):
     """A step failed; the message names it, the cause and the log."""
 
 

@@ -23,7 +23,7 @@ def print_plan(console: Console, config: RunConfig, output: Path) -> None:
     """Say what is going to run, and where the results go."""
     variants = ", ".join(str(variant) for variant in config.variants)
     console.print(
-        f"[bold]robustness[/] of [bold]{escape(config.data.instance_prompt)}[/] on {config.base_model}\n"
+        f"[bold]{config.pipeline}[/] of [bold]{escape(config.data.instance_prompt)}[/] on {config.base_model}\n"
         f"{len(config.variants)} variants ({variants}) × {len(config.seeds)} seeds → {output}",
         highlight=False,
     )
@@ -66,8 +66,7 @@ def print_outcome(console: Console, summary: dict[str, Any], output: Path, *, st
     for reason in [*verdict["reasons"], *summary.get("notes", [])]:
         console.print(f"  • {escape(reason)}", highlight=False)
     if registry := summary.get("registry"):
-        name = f"{registry['model']} version {registry['version']}"
-        console.print(f"[bold]Registry:[/] {escape(name)}: {escape(registry['message'])}", highlight=False)
+        console.print(f"[bold]{escape(registry['model'])}:[/] {escape(registry['message'])}", highlight=False)
     total, own = summary["timings"]["total_s"], summary["timings"]["orchestration_s"]
     console.print(f"\n[dim]{total:.0f} s, {own / total:.0%} of it orchestration[/]", highlight=False)
     _print_places(console, output, store=store)

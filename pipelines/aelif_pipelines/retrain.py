@@ -4,7 +4,7 @@ The condition stands in a sub-pipeline of its own: kfp.local reads a condition o
 silently skips both branches of one on the output of a task.
 """
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 from kfp.dsl import Dataset, Input, Model
 
 from aelif.models.component import resolve_model
@@ -91,9 +91,12 @@ def retrain(
     """The whole graph; `force` retrains even where nothing is new."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
+    kubernetes.use_secret_as_env(
+        closing, secret_name="aelif-webhook", secret_key_to_env={"url": "AELIF_WEBHOOK_URL"}, optional=True
+    )
     with dsl.ExitHandler(closing, name="tracked"):
-        opened = open_run(
-            tracking=tracking, run_key=run_key, settings=settings, trials=trials, code_version=code_version
+        opened = open_run(  # trials are opened by their first step, if there is to be any
+            tracking=tracking, run_key=run_key, settings=settings, trials=[], code_version=code_version
         )
         opened.set_caching_options(False)
         inputs = read_fingerprints(

@@ -1,6 +1,6 @@
 """The `robustness` pipeline: which variant stands people's errors best."""
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from aelif.models.component import resolve_model
 from aelif.prepare.component import prepare_data, read_fingerprints
@@ -31,6 +31,9 @@ def robustness(
     """The whole graph; the champion is not measured, so it is not replaced either."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
+    kubernetes.use_secret_as_env(
+        closing, secret_name="aelif-webhook", secret_key_to_env={"url": "AELIF_WEBHOOK_URL"}, optional=True
+    )
     with dsl.ExitHandler(closing, name="tracked"):
         opened = open_run(
             tracking=tracking, run_key=run_key, settings=settings, trials=trials, code_version=code_version

@@ -34,6 +34,7 @@ def test_the_step_takes_collected_image_folders(tmp_path: Path, monkeypatch: pyt
             for name, file in {
                 "summary": "summary.json", "verdict": "verdict.json", "table": "scores.parquet",
                 "prompts": "prompts.parquet", "photos": "photos", "worst": "worst.parquet",
+                "champion_images": "champion",
             }.items()
         }  # fmt: skip
         with dsl.ParallelFor(indices) as index:

@@ -122,7 +122,7 @@ def write(example: Example) -> Path:
     write_page(root / "report.html", summary=root / "summary.json", verdict=root / "verdict.json",
                table=root / "scores.parquet", prompts=root / "prompts.parquet", photos=root / "photos",
                images=example.image_folders, worst=root / "worst.parquet", worst_images=example.worst_folders,
-               trials=example.trials, settings=example.settings)  # fmt: skip
+               champion_images=example.champion_folder, trials=example.trials, settings=example.settings)  # fmt: skip
     return root / "report.html"
 
 
@@ -132,12 +132,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pages = {"report": write(make_example(folder / "report")),
              "sweep": write(make_example(folder / "sweep", variants=SWEEP, seeds=(0,)))}  # fmt: skip
     write_overview(folder / "overview.html", {"miniature-sdxl": folder / "report", "miniature-sd3": folder / "report"})
+    pages["champion"] = write(make_example(folder / "champion", champion=(0.86, 0.8)))
     return pages | {"overview": folder / "overview.html"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("name", ["report", "sweep", "overview"])
+@pytest.mark.parametrize("name", ["report", "sweep", "champion", "overview"])
 def test_the_page_loads_without_complaint_and_fits(
     browser: Browser, pages: dict[str, Path], tmp_path: Path, name: str, size: tuple[int, int], scheme: str
 ) -> None:
@@ -154,7 +155,7 @@ def test_the_page_loads_without_complaint_and_fits(
     assert light == (scheme == "light")
 
 
-@pytest.mark.parametrize("name", ["report", "sweep", "overview"])
+@pytest.mark.parametrize("name", ["report", "sweep", "champion", "overview"])
 def test_figures_have_text_alternatives_and_drawings_fit_their_size(
     browser: Browser, pages: dict[str, Path], name: str
 ) -> None:

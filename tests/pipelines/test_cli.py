@@ -10,7 +10,9 @@ from aelif.config import FAMILIES
 from aelif_pipelines.plans import PLANS
 from aelif_pipelines.recipes import EXAMPLES, RECIPES
 
-COMMANDS = ("run", "compile", "report", "ui", "perturb", "doctor")
+COMMANDS = (
+    "run", "compile", "report", "ui", "perturb", "doctor", "history", "compare", "promote", "rollback", "schedule", "stack",
+)  # fmt: skip
 
 
 def aelif(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

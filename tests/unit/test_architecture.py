@@ -22,14 +22,21 @@ FOUNDATIONS = {
     "archives",
     "average",
     "imports",
+    "notify",
 }
 STEPS = {
     "prepare", "train", "perturb", "synthesize", "attack", "embed", "score", "report", "gate", "registry", "deliver",
     "champion",
 }  # fmt: skip
-# Steps meet in artifacts. But perturb is a library for all of them; and the attack, a loop of generating, embedding
-# and measuring, cannot hand an artifact from one to the next for every prompt that it tries.
-LOANS = {"attack": {"aelif.synthesize.sampler", "aelif.embed.clip", "aelif.score.wasserstein"}}
+# Steps meet in artifacts. But perturb is a library for all of them; and some work cannot be handed over: the attack, a
+# loop of generating, embedding and measuring, would need an artifact for every prompt that it tries; the champion is
+# one model, measured in one step by the very functions that measure a trial; and what the registry serves are the
+# images that synthesize generates, and a champion must go on keeping the limits of the gate.
+LOANS = {
+    "attack": {"aelif.synthesize.sampler", "aelif.embed.clip", "aelif.score.wasserstein"},
+    "champion": {"aelif.synthesize.sampler", "aelif.embed.folders", "aelif.score.trial", "aelif.registry.models"},
+    "registry": {"aelif.synthesize.sampler", "aelif.gate.limits"},
+}
 MODULES = sorted(AELIF.rglob("*.py"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from aelif.archives import unpack
-from aelif.storage import fetch, fingerprint
+from aelif.storage import fetch, fingerprint, local_copy
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +202,22 @@ def test_a_fingerprint_changes_with_names_and_contents_only(tmp_path, s3):
     assert fingerprint("s3://photos/dog/") == before
     s3.put_object(Bucket="photos", Key="dog/a.jpg", Body=b"A")
     assert fingerprint("s3://photos/dog") != before
+
+
+def test_results_go_to_a_prefix_as_they_go_to_a_folder(s3, tmp_path):
+    for destination in (str(tmp_path / "out"), "s3://photos/runs/one"):
+        with local_copy(destination) as folder:
+            (folder / "images").mkdir(parents=True)
+            (folder / "summary.json").write_text("{}")
+            (folder / "images" / "a.png").write_bytes(b"a")
+    assert (tmp_path / "out" / "images" / "a.png").read_bytes() == b"a"
+    found = {item["Key"] for item in s3.list_objects_v2(Bucket="photos")["Contents"]}
+    assert found == {"runs/one/summary.json", "runs/one/images/a.png"}
+
+
+def test_results_for_nowhere_are_refused_by_name(s3):
+    with pytest.raises(ValueError, match=r"gs://bucket.*give a folder or s3://"), local_copy("gs://bucket"):
+        pass
+    with pytest.raises(ValueError, match="s3://nowhere"), local_copy("s3://nowhere/x") as folder:
+        folder.mkdir()
+        (folder / "a").write_text("a")

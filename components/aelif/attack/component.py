@@ -42,11 +42,11 @@ def search_worst_case(
 
     from aelif.attack.run import attack_model, import_attack
     from aelif.config import AttackConfig, DataConfig, PromptConfig, ScoreConfig, SynthesisConfig, from_dict
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
     config = from_dict(AttackConfig, attack)
     import_attack(config, Path(base.path))
-    with step_work("attack", trial) as progress:
+    with tracked_step("attack", trial) as progress:
         attack_model(
             base=Path(base.path), model=Path(model.path), prompts=Path(prompts.path), reference=Path(reference.path),
             trial=trial, data=from_dict(DataConfig, data), settings=from_dict(PromptConfig, settings), config=config,

@@ -41,12 +41,12 @@ def evaluate_champion(
     from aelif.artifacts import read_embeddings, read_prompts
     from aelif.champion.evaluate import evaluate, write_nothing
     from aelif.config import GateConfig, PromptConfig, ScoreConfig, SynthesisConfig, from_dict
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
     if not champion:
         write_nothing(Path(images.path), Path(scores.path))
         return
-    with step_work("champion", f"version {champion}") as progress:
+    with tracked_step("champion", f"version {champion}") as progress:
         evaluate(
             f"models:/{from_dict(GateConfig, gate).model_name}/{champion}", tracking_uri=tracking["tracking_uri"],
             prompts=read_prompts(prompts.path), reference=read_embeddings(reference.path),

@@ -21,15 +21,18 @@ def deliver_results(
     trials: list,
     code_version: str,
 ) -> None:
-    """Copy the results of a run into the folder `destination`."""
+    """Copy the results of a run to `destination`: a folder, an ``s3://`` prefix, or "" for nowhere but MLflow."""
     from pathlib import Path
 
     from aelif.deliver.results import deliver, input_digests
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
+    from aelif.storage import local_copy
 
-    with step_work("deliver_results"):
+    if not destination:
+        return
+    with tracked_step("deliver_results"), local_copy(destination) as folder:
         deliver(
-            Path(destination),
+            folder,
             summary=Path(summary.path),
             verdict=Path(verdict.path),
             table=Path(table.path),

@@ -29,9 +29,9 @@ def embed_images(
     from aelif.artifacts import link_images, new_folder, write_embeddings
     from aelif.config import ScoreConfig, from_dict
     from aelif.embed.folders import embed_folders
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("embed", label) as progress:
+    with tracked_step("embed", label) as progress:
         config, shards = from_dict(ScoreConfig, score), [Path(shard.path) for shard in images]
         write_embeddings(embeddings.path, embed_folders(shards, config, progress))
         with new_folder(whole.path) as folder:
@@ -55,9 +55,9 @@ def embed_photos(
     from aelif.artifacts import SCORED_SUBJECT, write_embeddings
     from aelif.config import ScoreConfig, from_dict
     from aelif.embed.folders import embed_folders
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("embed", "photos") as progress:
+    with tracked_step("embed", "photos") as progress:
         config = from_dict(ScoreConfig, score)
         reference = embed_folders([photos.path], config, progress, subject=SCORED_SUBJECT)
         write_embeddings(embeddings.path, reference)

@@ -1,4 +1,4 @@
-"""The step that decides which variant, if any, may become champion."""
+"""The step that decides which model, if any, may become champion."""
 
 from kfp import dsl
 
@@ -9,7 +9,7 @@ from aelif import images
 def judge_variants(
     summary: dsl.Input[dsl.Dataset], gate: dict, verdict: dsl.Output[dsl.Dataset], code_version: str
 ) -> None:
-    """Write the verdict as JSON: ``{"champion", "passed", "reasons"}``.
+    """Write the verdict as JSON: ``{"champion", "passed", "reasons", "trial", "action", "against"}``.
 
     Args:
         summary: what `compare_variants` wrote.
@@ -22,7 +22,7 @@ def judge_variants(
     from aelif.artifacts import read_json, write_json
     from aelif.config import GateConfig, from_dict
     from aelif.gate.verdict import judge
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("gate"):
+    with tracked_step("gate"):
         write_json(verdict.path, asdict(judge(read_json(summary.path), from_dict(GateConfig, gate))))

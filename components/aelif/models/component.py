@@ -19,8 +19,8 @@ def resolve_model(base_model: str, base_fingerprint: str, model: dsl.Output[dsl.
     from pathlib import Path
 
     from aelif.models.resolve import resolve_model as resolve
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("resolve_model"):
+    with tracked_step("resolve_model"):
         source = resolve(base_model, Path(model.path))
     model.metadata.update(uri=source.uri, family=source.family, digest=source.digest)

@@ -35,12 +35,24 @@ class ModelSource:
     family: str
     """Value of `KNOWN_PIPELINES`."""
     digest: str
-    """Hex SHA-256 over names and contents of the files."""
+    """Hex SHA-256 over names and contents of the files; of a registered fine-tune, over its weights' and its base
+    model's digests, for fusing LoRA may give other last bits on another machine."""
     files: dict[str, str]
     """Path below the folder → hex SHA-256."""
 
 
-def resolve_model(uri: str, output: Path) -> ModelSource:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Located:
+    """A model on this machine."""
+
+    folder: Path
+    uri: str
+    """Its name, pinned: to a version where it was an alias, to its place where it was a relative path."""
+    digest: str = ""
+    """Digest of what it is made of; "" for that of its files."""
+
+
+def resolve_model(uri: str, output: Path, *, tracking_uri: str = "") -> ModelSource:
     """Write the diffusers folder that `uri` names to `output`, with `source.json`.
 
     Files are linked where they cannot change under us (packaged, hub cache, downloads), and
@@ -48,8 +60,9 @@ def resolve_model(uri: str, output: Path) -> ModelSource:
 
     Args:
         uri: ``builtin:NAME``, ``org/name@commit``, ``s3://bucket/prefix``, a local folder or archive,
-            or ``models:/name@alias``.
+            or ``models:/name@alias``: a registered fine-tune or LoRA, with the base model under it.
         output: the folder to write; it appears whole or not at all.
+        tracking_uri: the store of ``models:/…``; "" takes ``MLFLOW_TRACKING_URI``.
 
     Raises:
         ValueError: if `uri` cannot be read, or the model is incomplete, of an unknown family, or not safetensors.
@@ -57,7 +70,8 @@ def resolve_model(uri: str, output: Path) -> ModelSource:
     kind = model_kind(uri)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=".download-") as scratch:
-        folder = _locate(uri, kind, Path(scratch) / "model")
+        located = _locate(uri, kind, Path(scratch) / "model", tracking_uri=tracking_uri)
+        folder = located.folder
         family = check_model(folder, uri=uri, remedy=_remedy(uri, kind))
         with new_folder(output) as target:
             index = read_index(folder, uri=uri)
@@ -68,8 +82,35 @@ def resolve_model(uri: str, output: Path) -> ModelSource:
             if (kept := without_unused(index)) != index:
                 write_json(target / "model_index.json", kept)  # replaces the link, not the file behind it
             files = {name: sha256_of(target / name) for name in names}
-            source = ModelSource(uri=uri, family=family, digest=digest_of(files), files=files)
+            source = ModelSource(uri=located.uri, family=family, digest=located.digest or digest_of(files), files=files)
             write_json(target / "source.json", asdict(source))
+    return source
+
+
+def resolve_exactly(uri: str, output: Path, *, digest: str, owner: str, tracking_uri: str = "") -> ModelSource:
+    """Write the base model that something was trained on, as `resolve_model` does.
+
+    Args:
+        uri: its pinned name; "" where nobody knows it.
+        output: the folder to write; nothing stays there if it is another model now.
+        digest: of its files.
+        owner: what was trained on it, for error messages.
+        tracking_uri: as `resolve_model` takes it.
+
+    Raises:
+        ValueError: if it cannot be had, or has another digest.
+    """
+    if not uri or not digest:
+        raise ValueError(f"{owner}: its base model is not recorded (registered by an early version); register it again")
+    try:
+        source = resolve_model(uri, output, tracking_uri=tracking_uri)
+    except ValueError as error:
+        raise ValueError(f"{owner}: its base model cannot be had: {error}") from error
+    if source.digest != digest:
+        shutil.rmtree(output)
+        raise ValueError(f"{owner}: its base model {uri} has digest {source.digest} now, trained on was {digest}; "
+                         "put the former model back in its place, or name a folder with it in AELIF_BASE_MODEL "
+                         "where a registered model is loaded")  # fmt: skip
     return source
 
 
@@ -136,17 +177,32 @@ def builtin_folder(name: str) -> Path:
     return folder
 
 
-def _locate(uri: str, kind: Kind, scratch: Path) -> Path:
+def _locate(uri: str, kind: Kind, scratch: Path, *, tracking_uri: str) -> _Located:
     """Return a local folder with the model, downloaded to `scratch` where need be."""
-    if kind == "builtin":
-        return builtin_folder(uri.removeprefix("builtin:"))
-    if kind == "hub":
-        return _download_from_hub(uri)
     if kind == "registry":
-        from aelif.registry.models import download_model
+        return _compose_registered(uri, scratch, tracking_uri=tracking_uri)
+    if kind == "builtin":
+        folder = builtin_folder(uri.removeprefix("builtin:"))
+    else:
+        folder = _download_from_hub(uri) if kind == "hub" else fetch(uri, scratch)
+    return _Located(folder=folder, uri=str(Path(uri).expanduser().absolute()) if kind == "local" else uri)
 
-        return download_model(uri, scratch)
-    return fetch(uri, scratch)
+
+def _compose_registered(uri: str, output: Path, *, tracking_uri: str) -> _Located:
+    """Return a folder with a registered model and the base model under it; a whole model is left as it is."""
+    from aelif.models.compose import write_whole
+    from aelif.registry.lineage import weights_digest
+    from aelif.registry.models import open_registered
+
+    held = open_registered(uri, output.with_name("trained"), tracking_uri=tracking_uri)
+    pinned = f"{re.split('@|/[0-9]+$', uri)[0]}/{held.version}"
+    if (held.trained / "model_index.json").exists():
+        return _Located(folder=held.trained, uri=pinned)
+    base = output.with_name("base")
+    resolve_exactly(held.base_uri, base, digest=held.base_digest, owner=uri, tracking_uri=tracking_uri)
+    write_whole(base, held.trained, output)
+    digest = digest_of({"weights": weights_digest(held.trained), "base": held.base_digest})
+    return _Located(folder=output, uri=pinned, digest=digest)
 
 
 def _remedy(uri: str, kind: Kind) -> str:
@@ -156,7 +212,7 @@ def _remedy(uri: str, kind: Kind) -> str:
         return f"while the hub can be reached, run `hf download {name} --revision {commit}`, or copy its cache here"
     return {
         "builtin": "install aelif again",
-        "registry": "register a whole diffusers folder",
+        "registry": "register it again",
         "s3": "upload what pipeline.save_pretrained(folder) writes",
         "local": WHOLE,
     }[kind]

@@ -23,6 +23,7 @@ def sample(
     *,
     config: SynthesisConfig,
     image_size: int,
+    negative: TextCondition | None = None,
 ) -> Tensor:
     """Return one image per generator: (B, H, W, 3) uint8 on the CPU.
 
@@ -32,10 +33,11 @@ def sample(
         generators: each draws the initial latents of its image.
         config: steps and guidance.
         image_size: width and height in pixels.
+        negative: one row in place of the unconditional prompt; None: the model's own.
     """
     shape, device = adapter.latent_shape(image_size), condition.prompt_embeds.device
     noise_BCHW = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
-    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size)
+    latents_BCHW = denoise(adapter, condition, noise_BCHW, config=config, image_size=image_size, negative=negative)
     pixels_B3HW = adapter.decode_latents(latents_BCHW)
     return pixels_B3HW.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to("cpu", torch.uint8).contiguous()
 
@@ -48,6 +50,7 @@ def denoise(
     *,
     config: SynthesisConfig,
     image_size: int,
+    negative: TextCondition | None = None,
 ) -> Tensor:
     """Return latents (B, C, h, w) of B prompts, or of one for all, by classifier-free guidance (arXiv 2207.12598).
 
@@ -61,7 +64,7 @@ def denoise(
         condition = condition.repeat(rows)
     assert len(condition.prompt_embeds) == rows
     if guided:
-        condition = concatenate([adapter.null_condition(rows), condition])
+        condition = concatenate([negative.repeat(rows) if negative else adapter.null_condition(rows), condition])
     told = config.guidance_scale if embedded else 1.0
     solver, latents_BCHW = adapter.solver(config.steps, image_size=image_size), noise_BCHW
     for time in solver.timesteps:

@@ -33,10 +33,10 @@ def perturb_prompts(
     from aelif.models.adapter import import_family
     from aelif.perturb.plan import plan_prompts
     from aelif.perturb.severity import measure, open_reader
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
     import_family(Path(base.path))
-    with step_work("perturb_prompts"):
+    with tracked_step("perturb_prompts"):
         named, config = from_dict(DataConfig, data), from_dict(PromptConfig, prompts)
         rows = plan_prompts(config, data=named, seed=seed)
         reader = open_reader(Path(base.path), max_sequence_length=named.max_sequence_length)

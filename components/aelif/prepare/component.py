@@ -26,9 +26,9 @@ def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version:
     from aelif.config import DataConfig, from_dict
     from aelif.models.resolve import base_fingerprint
     from aelif.prepare.reference import photo_fingerprints
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("read_inputs"):
+    with tracked_step("read_inputs"):
         photos, reference = photo_fingerprints(from_dict(DataConfig, data))
         base = base_fingerprint(base_model, tracking_uri=tracking["tracking_uri"])
     return namedtuple("Fingerprints", "photos reference base")(photos, reference, base)
@@ -49,10 +49,10 @@ def prepare_data(data: dict, fingerprint: str, photos: dsl.Output[dsl.Dataset], 
 
     from aelif.config import DataConfig, from_dict
     from aelif.prepare.photos import prepare_photos
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.storage import fetch
 
-    with step_work("prepare_data") as progress, TemporaryDirectory() as scratch:
+    with tracked_step("prepare_data") as progress, TemporaryDirectory() as scratch:
         config, most = from_dict(DataConfig, data), 4 * 2**30
         sources = [subject.instance_images for subject in config.subjects]
         folders = [fetch(uri, Path(scratch) / f"photos{n}", max_bytes=most) for n, uri in enumerate(sources)]
@@ -80,8 +80,8 @@ def prepare_reference(
 
     from aelif.config import DataConfig, from_dict
     from aelif.prepare.reference import write_reference
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
 
-    with step_work("prepare_reference") as progress:
+    with tracked_step("prepare_reference") as progress:
         config = from_dict(DataConfig, data)
         write_reference(Path(photos.path), Path(reference.path), config=config, progress=progress)

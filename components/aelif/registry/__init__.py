@@ -8,3 +8,5 @@ import os
 
 # mlflow reads it at import: fine-tuning on a customer's photos reports to nobody unless asked to.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# `aelif.registry.store` repeats whole actions itself, and says when it gives up; MLflow would go on for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

@@ -11,10 +11,10 @@ from aelif import images
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
 def open_run(tracking: dict, run_key: str, settings: dict, trials: list, code_version: str) -> str:
     """Open or resume the MLflow run of this execution, with a child for each trial; returns its id."""
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.registry.tracking import open_parent
 
-    with step_work("open_run", run_key):
+    with tracked_step("open_run", run_key):
         return open_parent(tracking, run_key, settings=settings, trials=trials, code_version=code_version)
 
 
@@ -48,10 +48,10 @@ def find_champion(
     from collections import namedtuple
 
     from aelif.artifacts import read_json
-    from aelif.progress import step_work
     from aelif.registry.due import look_up
+    from aelif.registry.live import tracked_step
 
-    with step_work("find_champion") as progress:
+    with tracked_step("find_champion") as progress:
         manifest, source = read_json(f"{photos.path}/manifest.json"), read_json(f"{base.path}/source.json")
         inputs = {"photos": manifest["digest"], "reference": reference, "base": source["digest"]}
         found = look_up(tracking, run_key, inputs=inputs, settings=settings, force=force)
@@ -99,12 +99,12 @@ def register_model(
     from pathlib import Path
 
     from aelif.config import GateConfig, from_dict
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.registry.publish import Results, publish
 
     files = {"summary": summary, "verdict": verdict, "table": table, "prompts": prompts, "page": page,
              "photos": photos, "base": base}  # fmt: skip
-    with step_work("register") as progress:
+    with tracked_step("register") as progress:
         results = Results(
             **{name: Path(file.path) for name, file in files.items()},
             models={trial: Path(model.path) for trial, model in zip(trials, models, strict=True)},
@@ -122,11 +122,11 @@ def close_run(tracking: dict, run_key: str, code_version: str, status: dsl.Pipel
     import os
 
     from aelif.notify import notify
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.registry.store import TrackingError
     from aelif.registry.tracking import close_by_status
 
-    with step_work("close_run") as progress:
+    with tracked_step("close_run") as progress:
         state, message = status.state, status.error_message or ""
         try:
             facts = close_by_status(tracking, run_key, state=state, message=message)

@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from aelif.artifacts import digest_of
 from aelif.config import GateConfig, TrackingConfig, from_dict
+from aelif.gate.limits import broken_limits
 from aelif.registry.promote import ROLLED_BACK, VERDICT, champion
 from aelif.registry.runs import log_params, parent_run
 from aelif.registry.store import PATIENCE_S, run_with_store
@@ -24,7 +25,7 @@ MODEL_VERSION = "model.version"
 UNCHANGED = "unchanged"
 """Value of ``gate.verdict`` on a run that had nothing to do."""
 
-_WITHOUT_EFFECT = ("command", "versions", "digests", "num_shards", "pipeline")
+_WITHOUT_EFFECT = ("command", "git_sha", "versions", "digests", "num_shards", "pipeline")
 """Settings that change no result; where photos lie changes none either: their digests count."""
 _PLACES = ("instance_images", "reference_images")
 
@@ -105,7 +106,8 @@ def _placeless(value: Any) -> Any:
 
 def _nothing_new(client: MlflowClient, run: Run, held: ModelVersion, *, key: str, gate: GateConfig) -> str:
     """Return why there is nothing to do, "" where there is."""
-    if _broken_limits(held, gate):
+    figures = json.loads(held.tags.get("gate.figures", "{}"))
+    if broken_limits("champion", figures, gate):  # perhaps one that was drawn tighter since
         return ""
     query = f"tags.`{RETRAIN_KEY}` = '{key}' and attributes.status = 'FINISHED'"
     for earlier in client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"]):
@@ -119,17 +121,6 @@ def _nothing_new(client: MlflowClient, run: Run, held: ModelVersion, *, key: str
         if tags.get(CHAMPION_AFTER) == str(held.version):
             return f"{tried}: {tags[VERDICT]}; version {held.version} is champion and keeps the limits"
     return ""
-
-
-def _broken_limits(held: ModelVersion, gate: GateConfig) -> bool:
-    """Tell whether the champion's recorded figures break a limit, perhaps one that was drawn tighter since."""
-    figures = json.loads(held.tags.get("gate.figures", "{}"))
-    clean, alignment, diversity = ((figures.get(name) or {}).get("value") for name in ("clean", "clip_t", "diversity"))
-    return (
-        (clean is not None and clean > gate.max_clean_distance)
-        or (alignment is not None and alignment < gate.min_prompt_alignment)
-        or (diversity is not None and diversity < gate.min_diversity)
-    )
 
 
 def _was_rolled_back(client: MlflowClient, model_version: str) -> bool:

@@ -62,11 +62,23 @@ def shorten(text: str, *, limit: int) -> str:
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the summary's figures under flat names: ``aelif_mask/perturbed``, with ``/low`` and ``/high``.
 
+    Those of the champion that was measured in the same run go under ``champion/``.
+
     Args:
         summary: `summary.json`; figures are ``{"value", "low", "high"}``, undefined ones null.
     """
-    figures = {**summary["variants"], **{key: summary.get(key) for key in ("noise_floor", "seed_floor")}}
+    figures = {**summary["variants"], **{key: summary.get(key) for key in ("noise_floor", "seed_floor", "champion")}}
     return dict(_figures(figures, ""))
+
+
+def duel_metrics(summary: Mapping[str, Any], trial: str) -> dict[str, float]:
+    """Return how one trial compares with the champion: ``against_champion/improvement`` and its like; {} without one.
+
+    Args:
+        summary: `summary.json`.
+        trial: a key of its ``duels``.
+    """
+    return dict(_figures(summary.get("duels", {}).get(trial) or {}, "against_champion"))
 
 
 def _figures(node: Any, name: str) -> Iterable[tuple[str, float]]:

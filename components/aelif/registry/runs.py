@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from mlflow import MlflowClient
@@ -22,18 +23,24 @@ PARAM_LIMIT, TAG_LIMIT = 6000, 8000
 """Longest parameter and tag that MLflow keeps, in characters."""
 
 
-def parent_run(client: MlflowClient, config: TrackingConfig, run_key: str) -> Run:
+def parent_run(client: MlflowClient, config: TrackingConfig, run_key: str, *, given: str | None = None) -> Run:
     """Return the execution's run, created if need be.
 
     Kubeflow Pipelines' own MLflow plugin opens one and names a run below it to every step, by
     ``MLFLOW_RUN_ID``: then that one is used.
+
+    Args:
+        client: of the store.
+        config: where it is.
+        run_key: names the execution.
+        given: what ``MLFLOW_RUN_ID`` was where it matters, "" where nothing; None: what it is here.
 
     Raises:
         TrackingError: if ``MLFLOW_RUN_ID`` names no run, or that of another execution.
     """
     if "'" in run_key or not run_key:
         raise ValueError(f"run_key = {run_key!r}: give a name without quotes")
-    given = os.environ.get("MLFLOW_RUN_ID")
+    given = os.environ.get("MLFLOW_RUN_ID", "") if given is None else given
     if not given:
         tags = {RUN_KEY: run_key, STEP: PARENT_STEP}
         return start_or_resume(client, experiment_id(client, config), tags=tags, name=run_key)
@@ -64,13 +71,56 @@ def child_run(client: MlflowClient, parent: Run, run_key: str, trial: str) -> Ru
     return run
 
 
-def start_or_resume(client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str) -> Run:
+def step_run(
+    client: MlflowClient,
+    config: TrackingConfig,
+    run_key: str,
+    *,
+    step: str,
+    label: str,
+    given: str,
+    began: int | None = None,
+) -> Run:
+    """Return the run of one step: Kubeflow's own, that of its trial for training, else one of its own.
+
+    A step of a trial has its run below the trial's, any other below the execution's.
+
+    Args:
+        client: of the store.
+        config: where it is.
+        run_key: names the execution.
+        step: such as ``"synthesize"``.
+        label: which trial, shard or version, "" where there is but one.
+        given: what ``MLFLOW_RUN_ID`` was in that step, "" where nothing.
+        began: when the step began, in milliseconds; None: now.
+    """
+    parent = parent_run(client, config, run_key, given=given)
+    if given and given != parent.info.run_id:
+        return client.get_run(given)
+    if trial := trial_of(label):
+        parent = child_run(client, parent, run_key, trial)
+        if step == "train":
+            return parent
+    name = f"{step} {label}".strip()
+    tags = {RUN_KEY: run_key, STEP: name, PARENT: parent.info.run_id}
+    return start_or_resume(client, parent.info.experiment_id, tags=tags, name=name, began=began)
+
+
+def trial_of(label: str) -> str:
+    """Return the trial that a step's label begins with, "" where it names none."""
+    found = re.match(r"(.+?/seed=\d+)(/|$)", label)
+    return found[1] if found else ""
+
+
+def start_or_resume(
+    client: MlflowClient, experiment: str, *, tags: Mapping[str, str], name: str, began: int | None = None
+) -> Run:
     """Return the earliest run that carries all `tags`; a repeated step gets the same one."""
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     order = ["attributes.start_time ASC", "attributes.run_id ASC"]
     if found := client.search_runs([experiment], query, order_by=order, max_results=1):
         return found[0]
-    return client.create_run(experiment, tags=dict(tags), run_name=name)
+    return client.create_run(experiment, start_time=began, tags=dict(tags), run_name=name)
 
 
 def resume(client: MlflowClient, run: Run) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy import event
@@ -39,20 +40,31 @@ _REMEDIES = (
     ("host header", "the server refuses this host name; start it with --allowed-hosts naming it, port included"),
     ("deleted state", "restore it in MLflow, or choose another name"),
 )
+_ABSENCE = ("check that it is there, and the address; what was computed is kept in the output folder, and the same "
+            "command goes on from there")  # fmt: skip
+_PASSING = (
+    "database is locked", "failed with exception", "too many 5", "too many 429", "error code 5", "connection refused",
+    "could not connect", "server closed the connection", "timeout expired", "database system is starting",
+)  # fmt: skip
+"""Signs of what passes, in messages of MLflow (which has no type for them), SQLite and PostgreSQL."""
 
 
 class TrackingError(RuntimeError):
     """MLflow could not be reached or refused; one line that names the store, the cause and the remedy."""
 
 
+class AbsentError(TrackingError):
+    """Nobody answered, or the store is busy: what could not be told now may be told later."""
+
+
 def run_with_store(
     tracking: Mapping[str, Any], action: Callable[[MlflowClient, TrackingConfig], Result], *, patience_s: float
 ) -> Result:
-    """Return what `action` returns for a client of this store, repeating it while the database is locked.
+    """Return what `action` returns for a client of this store, repeated while it is locked or away.
 
     MLflow waits for a lock only where SQLite can: a transaction that turns from reading to
-    writing fails at once when two processes meet. So the whole action is repeated, and must
-    bear it.
+    writing fails at once when two processes meet. And a server may go at any moment, and come
+    back. So the whole action is repeated, and must bear it.
 
     Args:
         tracking: a `TrackingConfig` in plain values, as the pipeline carries it.
@@ -61,19 +73,30 @@ def run_with_store(
 
     Raises:
         ValueError: if `tracking` is not valid.
-        TrackingError: if the store cannot be reached, stays locked, or refuses.
+        AbsentError: if the store cannot be reached, or stays locked.
+        TrackingError: if it refuses.
     """
     config = from_dict(TrackingConfig, dict(tracking))
     deadline = time.monotonic() + patience_s
     delay_s = 0.2
     while True:
         try:
-            return action(connect(config, patience_s=patience_s), config)
+            return action(connect(config, patience_s=max(0.0, deadline - time.monotonic())), config)
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            if "database is locked" not in str(error) or time.monotonic() + delay_s > deadline:
+            if not is_passing(error):
                 raise TrackingError(describe(config, error)) from error
+            if time.monotonic() + delay_s > deadline:
+                raise AbsentError(describe(config, error)) from error
         time.sleep(delay_s)
         delay_s = min(2 * delay_s, 5.0)
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether the same request may succeed later: a lock, nobody there, a server that is overloaded or starts."""
+    if isinstance(error, OSError):  # a full disk, say, stays full
+        return isinstance(error, (ConnectionError, TimeoutError, urllib.error.URLError, requests.ConnectionError,
+                                  requests.Timeout))  # fmt: skip
+    return any(sign in str(error).lower() for sign in _PASSING)
 
 
 def connect(config: TrackingConfig, *, patience_s: float = PATIENCE_S) -> MlflowClient:
@@ -179,8 +202,9 @@ def describe(config: TrackingConfig, error: Exception) -> str:
     store = database_file(config) or re.sub(r"//[^/@]*@", "//***@", config.tracking_uri)
     if isinstance(error, OSError):
         full = error.errno == errno.ENOSPC
-        remedy = dict(_REMEDIES)["disk is full"] if full else "check that it is there, and the address"
+        remedy = dict(_REMEDIES)["disk is full"] if full else _ABSENCE
         return f"MLflow at {store}: {error}; {remedy}"
     message = re.sub(r"^\(sqlite3\.\w+\) ", "", str(error).strip().partition("\n")[0])
     remedies = [remedy for sign, remedy in _REMEDIES if sign in str(error).lower()]
+    remedies += [_ABSENCE] if is_passing(error) else []
     return "; ".join([f"MLflow at {store}: {message}", *remedies[:1]])

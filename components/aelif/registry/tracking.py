@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from mlflow.entities import Run
 
 from aelif import __version__
 from aelif.config import TrackingConfig
-from aelif.progress import EVENTS_VARIABLE
+from aelif.progress import EVENTS_VARIABLE, StepProgress
 from aelif.registry.lineage import flatten, shorten
 from aelif.registry.runs import (
     PARAM_LIMIT,
@@ -26,9 +27,14 @@ from aelif.registry.runs import (
     parent_run,
     resume,
 )
-from aelif.registry.store import PATIENCE_S, run_with_store
+from aelif.registry.spool import begin_file, flush, spool_folder
+from aelif.registry.store import PATIENCE_S, AbsentError, run_with_store
 
 EndState = Literal["FINISHED", "FAILED", "KILLED"]
+FACTS = ("state", "model", "version", "verdict", "reasons", "run_id", "run_url", "cause")
+"""What `close_by_status` returns."""
+OPENING_PATIENCE_S = 10.0
+"""How long the start of a run waits for a server; what it has to say can wait longer than the run."""
 _END_STATES: dict[str, EndState] = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
 
 
@@ -43,6 +49,8 @@ def open_parent(
 ) -> str:
     """Open the MLflow run of one execution with a child for each trial, or resume them; return its id.
 
+    A server that is away does not hold up the run: the opening is spooled, and "" returned.
+
     Args:
         tracking: a `TrackingConfig` in plain values.
         run_key: names the execution (the pipeline's job id); a retry with it meets the same run.
@@ -54,17 +62,43 @@ def open_parent(
     Raises:
         TrackingError: if the store fails, or the run exists with other settings.
     """
+    trials, folder = list(trials), spool_folder()
+    served = str(tracking["tracking_uri"]).startswith("http")
+    try:
+        return run_with_store(
+            tracking,
+            lambda client, config: open_runs(
+                client, config, run_key, settings=settings, trials=trials, code_version=code_version
+            ),
+            patience_s=min(patience_s, OPENING_PATIENCE_S) if served else patience_s,
+        )
+    except AbsentError as error:
+        if folder is None or not served:
+            raise
+        begin_file(folder, tracking, run_key, kind="open", settings=dict(settings), trials=trials,
+                   code_version=code_version)  # fmt: skip
+        StepProgress("open_run", run_key).emit("warning", message=f"{error}; what steps tell is kept and sent later")
+        return ""
 
-    def action(client: MlflowClient, config: TrackingConfig) -> str:
-        run = parent_run(client, config, run_key)
-        params, tags = flatten({k: v for k, v in settings.items() if k != "git_sha"}, limit=PARAM_LIMIT)
-        tags |= {"git.sha": settings.get("git_sha", ""), "code_version": code_version, "aelif.version": __version__}
-        log_params(client, run.info.run_id, params, tags={**tags, RUN_KEY: run_key, STEP: PARENT_STEP})
-        for trial in trials:
-            resume(client, child_run(client, run, run_key, trial))
-        return resume(client, run)
 
-    return run_with_store(tracking, action, patience_s=patience_s)
+def open_runs(
+    client: MlflowClient,
+    config: TrackingConfig,
+    run_key: str,
+    *,
+    settings: Mapping[str, Any],
+    trials: Iterable[str],
+    code_version: str,
+    given: str | None = None,
+) -> str:
+    """Open or resume the runs of one execution and return the parent's id; see `open_parent`."""
+    run = parent_run(client, config, run_key, given=given)
+    params, tags = flatten({k: v for k, v in settings.items() if k != "git_sha"}, limit=PARAM_LIMIT)
+    tags |= {"git.sha": settings.get("git_sha", ""), "code_version": code_version, "aelif.version": __version__}
+    log_params(client, run.info.run_id, params, tags={**tags, RUN_KEY: run_key, STEP: PARENT_STEP})
+    for trial in trials:
+        resume(client, child_run(client, run, run_key, trial))
+    return resume(client, run)
 
 
 def close(
@@ -87,18 +121,19 @@ def close(
     """
     run_with_store(
         tracking,
-        lambda client, config: _end(client, parent_run(client, config, run_key), run_key, state=state, cause=cause),
+        lambda client, config: end_run(client, config, run_key, state=state, cause=cause),
         patience_s=patience_s,
     )
 
 
 def close_by_status(
     tracking: Mapping[str, Any], run_key: str, *, state: str, message: str, patience_s: float = PATIENCE_S
-) -> None:
-    """End the execution's run as Kubeflow reports its end (see `close`).
+) -> dict[str, str]:
+    """End the execution's run as Kubeflow reports its end (see `close`), after sending what steps could not.
 
     Kubeflow may say RUNNING of a pipeline with loops that has ended: then the run tells by its
-    ``gate.verdict``, the last thing that a complete pipeline writes.
+    ``gate.verdict``, the last thing that a complete pipeline writes. With the server away, the end is
+    spooled too.
 
     Args:
         tracking: a `TrackingConfig` in plain values.
@@ -107,17 +142,47 @@ def close_by_status(
         message: Kubeflow's error message; a step's own report goes before it.
         patience_s: seconds to wait for a locked database or an absent server.
 
+    Returns:
+        What a notice says: state, model, version, verdict, reasons, run_id, run_url, cause; "" where unknown.
+
     Raises:
-        TrackingError: if the store fails.
+        TrackingError: if the store fails and there is no spool, or it refuses.
     """
+    flush(tracking, patience_s=patience_s)
 
-    def action(client: MlflowClient, config: TrackingConfig) -> None:
+    def action(client: MlflowClient, config: TrackingConfig) -> dict[str, str]:
         run = parent_run(client, config, run_key)
-        end = _END_STATES.get(state, "FINISHED" if "gate.verdict" in run.data.tags else "FAILED")
-        cause = "" if end == "FINISHED" else reported_failure() or message or f"the pipeline ended in state {state}"
-        _end(client, run, run_key, state=end, cause=cause)
+        end, cause = _ending(state, message, complete="gate.verdict" in run.data.tags)
+        end_run(client, config, run_key, state=end, cause=cause)
+        return _facts(config, run, state=end, cause=cause)
 
-    run_with_store(tracking, action, patience_s=patience_s)
+    folder = spool_folder()
+    try:
+        return run_with_store(tracking, action, patience_s=patience_s)
+    except AbsentError as error:
+        if folder is None:
+            raise
+        end, cause = _ending(state, message, complete=state == "SUCCEEDED")
+        begin_file(folder, tracking, run_key, kind="close", state=end, cause=cause)
+        StepProgress("close_run", "").emit("warning", message=f"{error}; a later run with this output tells MLflow")
+        return {**dict.fromkeys(FACTS, ""), "state": end, "cause": cause}
+
+
+def _ending(state: str, message: str, *, complete: bool) -> tuple[EndState, str]:
+    """Return MLflow's word for Kubeflow's state, and the cause of a failure."""
+    end = _END_STATES.get(state, "FINISHED" if complete else "FAILED")
+    cause = "" if end == "FINISHED" else reported_failure() or message or f"the pipeline ended in state {state}"
+    return end, cause
+
+
+def _facts(config: TrackingConfig, run: Run, *, state: str, cause: str) -> dict[str, str]:
+    """Return what a notice says of a run."""
+    tags, uri = run.data.tags, re.sub(r"//[^/@]*@", "//", config.tracking_uri).rstrip("/")
+    model, _, version = tags.get("model.version", "").rpartition("/")
+    page = f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}" if uri.startswith("http") else ""
+    values = (state, model, version, tags.get("gate.verdict", ""), tags.get("gate.reasons", ""), run.info.run_id, page,
+              cause)  # fmt: skip
+    return dict(zip(FACTS, values, strict=True))
 
 
 def reported_failure() -> str:
@@ -130,8 +195,17 @@ def reported_failure() -> str:
     return ""
 
 
-def _end(client: MlflowClient, parent: Run, run_key: str, *, state: EndState, cause: str) -> None:
+def end_run(
+    client: MlflowClient,
+    config: TrackingConfig,
+    run_key: str,
+    *,
+    state: EndState,
+    cause: str,
+    given: str | None = None,
+) -> None:
     """Write the cause, then end the children, then the parent: what readers look at changes last."""
+    parent = parent_run(client, config, run_key, given=given)
     if cause:
         client.set_tag(parent.info.run_id, "failure.cause", shorten(cause, limit=TAG_LIMIT))
     elif "failure.cause" in parent.data.tags:

@@ -38,12 +38,13 @@ def write_report(
         page: the HTML file.
         code_version: part of the cache key.
     """
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.report.page import write_page
 
-    with step_work("report"):
+    with tracked_step("report"):
         write_page(
             page.path, summary=summary.path, verdict=verdict.path, table=table.path, prompts=prompts.path,
             photos=photos.path, images=[folder.path for folder in images], worst=worst.path,
-            worst_images=[folder.path for folder in worst_images], trials=trials, settings=settings,
+            worst_images=[folder.path for folder in worst_images], champion_images=champion_images.path,
+            trials=trials, settings=settings,
         )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from aelif.config import BASELINE
+from aelif.config import BASELINE, CHAMPION
+from aelif.report.champion import champion_distances, champion_leakage
 from aelif.report.edits import Piece, mark_edits
 from aelif.report.pictures import Picture, data_uri, paths_of
 from aelif.report.tables import prompt_distances
@@ -144,15 +145,24 @@ def build_grids(
     images: Mapping[str, Sequence[Picture]],
     best: str | None,
     shown: Sequence[str],
+    champion: Sequence[Picture] = (),
 ) -> list[Grid]:
-    """Return the grids of the page: images of each variant's first trial, the same initial noise side by side."""
+    """Return the grids of the page: images of each variant's first trial, the same initial noise side by side.
+
+    The champion's stand last in every row, as the variant `CHAMPION`, where there are any.
+    """
     distances = prompt_distances(scores, summary)
     first = {name: pictures for name, pictures in first_trials(images, summary).items() if name in shown}
     groups = select_prompts(prompts, distances, best, list(first))
+    leakages = {name: read_interval(entry.get("leakage")).value for name, entry in summary["variants"].items()}
+    if champion:
+        first, distances = {**first, CHAMPION: champion}, {**distances, CHAMPION: champion_distances(scores)}
+        leakages[CHAMPION] = champion_leakage(scores)
+        groups = [replace(group, variants=(*group.variants, CHAMPION)) for group in groups]
     per_cell = _images_per_cell(groups)
 
     def strip(name: str, prompt_id: int, kind: str) -> Strip:
-        leakage = read_interval(summary["variants"][name].get("leakage")).value if kind == "class" else None
+        leakage = leakages[name] if kind == "class" else None
         return Strip(
             variant=name,
             measure="distance" if leakage is None else "leakage",

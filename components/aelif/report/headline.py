@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aelif.config import BASELINE
+from aelif.report.champion import champion_sentences, read_duel
 from aelif.report.series import best_variant
 from aelif.report.tables import Cell, to_cell
 from aelif.report.wording import distance, p_value, percent, percent_range, read_interval, summary_key
@@ -24,18 +25,19 @@ def heading(
         "headline": headline,
         "lead": lead,
         "passed": bool(verdict.get("passed", champion is not None)),
+        "waits": verdict.get("action") == "challenge",
         "reasons": list(verdict.get("reasons", [])),
         "subject": _subject(settings, prompts),
         "base_model": settings.get("base_model"),
         "command": settings.get("command"),
-        "facts": _facts(summary, best_shown(summary, champion)),
+        "facts": [*_champion_facts(summary, verdict), *_facts(summary, best_shown(summary, champion))][:4],
         "floors": _floors(summary),
         "confidence": f"{100 * summary.get('confidence', 0.95):g}\u202f%",
     }
 
 
 def best_shown(summary: Mapping[str, Any], champion: str | None) -> str | None:
-    """Return the variant that the page compares with the baseline: the champion, else the best one, if any."""
+    """Return the variant that the page compares with the baseline: the chosen one, else the best one, if any."""
     return champion if champion not in (None, BASELINE) else best_variant(summary)
 
 
@@ -58,10 +60,20 @@ def _facts(summary: Mapping[str, Any], shown: str | None) -> list[tuple[str, str
     facts = [
         (percent(plain.value), f"improvement of {shown} on perturbed prompts{chance}", percent_range(plain)),
         (percent(held_out.value), "improvement on error kinds that no training saw", percent_range(held_out)),
-        (percent(excess.value), "of the damage done by errors is undone", percent_range(excess)),
         (percent(clean_price(shown, summary)), "change of the distance on clean prompts; below zero is better", ""),
+        (percent(excess.value), "of the damage done by errors is undone", percent_range(excess)),
     ]
     return [fact for fact in facts if fact[0] != percent(None) or "no training" not in fact[1]]
+
+
+def _champion_facts(summary: Mapping[str, Any], verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the figure that decides where a champion was measured."""
+    duel = read_duel(summary, verdict)
+    if duel is None:
+        return []
+    gain = duel.rows[0].gain
+    meaning = f"improvement of {duel.model.name} on the champion, version {duel.version}, on perturbed prompts"
+    return [(percent(gain.value), meaning, percent_range(gain))]
 
 
 def _floors(summary: Mapping[str, Any]) -> list[tuple[str, str, Cell]]:
@@ -87,8 +99,18 @@ def verdict_sentences(summary: Mapping[str, Any], verdict: Mapping[str, Any]) ->
 
     Args:
         summary: the public summary.
-        verdict: ``{"champion", "passed", "reasons"}``.
+        verdict: ``{"champion", "passed", "reasons", "trial", "action", "against"}``.
     """
+    if against := champion_sentences(summary, verdict):
+        return against
+    headline, lead = _without_champion(summary, verdict)
+    if verdict.get("action") == "challenge":
+        headline = f"{headline} It waits for a person’s approval."
+    return headline, lead
+
+
+def _without_champion(summary: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:
+    """Return headline and lead of a run that compares variants alone."""
     champion = summary_key(verdict.get("champion"), summary)
     best = best_variant(summary)
     if champion is None or not verdict.get("passed", True):
@@ -96,7 +118,7 @@ def verdict_sentences(summary: Mapping[str, Any], verdict: Mapping[str, Any]) ->
     if champion != "baseline":
         gain = read_interval(summary["variants"][champion].get("improvement_plain")).value
         if gain is None:
-            return f"{champion} is the champion.", _describe(champion, summary)
+            return f"{champion} is chosen.", _describe(champion, summary)
         relation = "closer to" if gain >= 0 else "further from"
         size = percent(gain, signed=False)
         headline = (
@@ -107,9 +129,9 @@ def verdict_sentences(summary: Mapping[str, Any], verdict: Mapping[str, Any]) ->
         return "Only the baseline was measured, and it passed the gate.", _baseline(summary)
     low = read_interval(summary["variants"][best].get("improvement_plain")).low
     if low is not None and low > 0:
-        headline = f"The baseline stays champion: {best} resists errors better, but does not pass every limit."
+        headline = f"The baseline is chosen: {best} resists errors better, but does not pass every limit."
     else:
-        headline = "No variant resists errors in the prompt measurably better than the baseline, which stays champion."
+        headline = "No variant resists errors in the prompt measurably better than the baseline, which is chosen."
     return headline, f"The best was {best}. {_describe(best, summary)}"
 
 

@@ -16,6 +16,8 @@ from aelif.artifacts import (
     score_schema,
     worst_schema,
 )
+from aelif.config import CHAMPION
+from aelif.report.champion import Duel, champion_series, read_duel
 from aelif.report.curve_tables import curve_rows, split_rows, split_sentence, stress_rows
 from aelif.report.curves import has_split, plot_error_curve, plot_split, plot_stress, stress_names
 from aelif.report.drawing import SIZES, Size
@@ -24,7 +26,7 @@ from aelif.report.failures import copy_sentences, loss_sentences, skipped_rows
 from aelif.report.grids import build_grids
 from aelif.report.headline import best_shown, heading
 from aelif.report.pictures import Picture, data_uri, read_pictures
-from aelif.report.plots import plot_distances, plot_families
+from aelif.report.plots import plot_distances, plot_duel, plot_families
 from aelif.report.qualities import agreement, check_tables, quality_table
 from aelif.report.reproduce import setting_tables
 from aelif.report.series import leading, read_series
@@ -64,12 +66,13 @@ def render_report(
     settings: Mapping[str, Any],
     worst: Sequence[Mapping[str, Any]] = (),
     worst_images: Mapping[str, Sequence[Picture]] | None = None,
+    champion_images: Sequence[Picture] = (),
 ) -> str:
     """Return the page; the same input gives the same text.
 
     Args:
         summary: the public summary (`summary.json`); what it does not hold is left out.
-        verdict: ``{"champion": name or None, "passed": bool, "reasons": [sentence, …]}``.
+        verdict: the gate's, see `aelif.gate.verdict.Verdict`.
         scores: rows of `artifacts.score_schema`.
         prompts: rows of `artifacts.prompt_schema`.
         images: trial (``"aelif_mask:0.3/seed=0"``) → its pictures.
@@ -78,22 +81,28 @@ def render_report(
             reproduce) and the tables ``digests``, ``versions`` and ``timings`` are shown apart.
         worst: rows of `artifacts.worst_schema`.
         worst_images: trial → pictures of its worst prompts.
+        champion_images: the registered champion's pictures, if it was measured.
     """
-    champion = summary_key(verdict.get("champion"), summary)
-    best, columns, lines = best_shown(summary, champion), leading(summary, MAX_COLUMNS), leading(summary, MAX_LINES)
+    chosen = summary_key(verdict.get("champion"), summary)
+    best, columns, lines = best_shown(summary, chosen), leading(summary, MAX_COLUMNS), leading(summary, MAX_LINES)
     asked = [row for row in prompts if row["prompt_set"] not in ("skipped", "stress")]
-    series = read_series(summary)
+    series, duel = read_series(summary), read_duel(summary, verdict)
+    painters = {**series, CHAMPION: champion_series(summary)} if summary.get("champion") else series
     return environment().get_template("page.html.jinja").render(
         **heading(summary, verdict, settings, prompts),
-        **_tables(summary, champion, lines),
+        **_tables(summary, chosen, lines),
         summary=summary,
         series=series,
+        painters=painters,
+        champion_key=CHAMPION,
+        duel=duel,
         lines=lines,
         set_variants=columns if len(columns) == len(series) else lines,
         best=best,
-        plots=_plots(summary, scores, prompts, lines),
+        plots=_plots(summary, scores, prompts, lines, duel),
         grids=build_grids(
-            prompts=asked, scores=scores, summary=summary, images=images, best=best, shown=columns
+            prompts=asked, scores=scores, summary=summary, images=images, best=best, shown=columns,
+            champion=champion_images if CHAMPION in painters else (),
         ),
         worst=worst_cases(summary, worst, worst_images or {}, columns),
         losses=loss_sentences(summary, prompt_distances(scores, summary), asked),
@@ -105,11 +114,11 @@ def render_report(
     )  # fmt: skip
 
 
-def _tables(summary: Mapping[str, Any], champion: str | None, lines: Sequence[str]) -> dict[str, Any]:
+def _tables(summary: Mapping[str, Any], chosen: str | None, lines: Sequence[str]) -> dict[str, Any]:
     """Return the tables of figures by name in the template."""
     titles, qualities = quality_table(summary)
     return {
-        "results": figure_rows(summary["variants"], RESULTS, champion),
+        "results": figure_rows(summary["variants"], RESULTS, chosen),
         "significance": significance_cells(summary),
         "sets": set_tables(summary),
         "quality_titles": titles,
@@ -134,6 +143,7 @@ def _plots(
     scores: Sequence[Mapping[str, Any]],
     prompts: Sequence[Mapping[str, Any]],
     lines: Sequence[str],
+    duel: Duel | None,
 ) -> dict[str, list[str]]:
     """Return every plot that the summary has figures for, as SVG in two widths; the style sheet shows one."""
     drawn: dict[str, Callable[[Size], str]] = {
@@ -145,6 +155,8 @@ def _plots(
         drawn["tradeoff"] = lambda size: plot_tradeoff(summary, size)
     if stress_names(summary):
         drawn["stress"] = lambda size: plot_stress(summary, lines, size)
+    if duel is not None:
+        drawn["duel"] = lambda size: plot_duel(duel, size)
     if has_split(summary):
         drawn["split"] = lambda size: plot_split(summary, size)
     return {name: [draw(size) for size in SIZES] for name, draw in drawn.items()}
@@ -187,6 +199,7 @@ def write_page(
     images: Sequence[str | Path],
     worst: str | Path,
     worst_images: Sequence[str | Path],
+    champion_images: str | Path,
     trials: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
@@ -202,6 +215,7 @@ def write_page(
         images: image folders, one of each trial.
         worst: Parquet with `artifacts.worst_schema`; may be empty.
         worst_images: image folders of the worst prompts, one of each trial; may hold none.
+        champion_images: the champion's image folder; holds none where it was not measured.
         trials: the trial of each image folder.
         settings: see `render_report`.
 
@@ -218,6 +232,7 @@ def write_page(
         settings=settings,
         worst=read_table(worst, worst_schema()),
         worst_images=_pictures(worst_images, trials, "worst-case"),
+        champion_images=read_pictures(champion_images),
     )
     with new_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

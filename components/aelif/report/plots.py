@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aelif.report.champion import Duel, told
 from aelif.report.drawing import (
     BOTTOM,
     MUTED,
     RULE,
     TOP,
+    WIDE,
     Size,
     canvas,
     described,
@@ -20,7 +22,7 @@ from aelif.report.drawing import (
 )
 from aelif.report.series import read_series
 from aelif.report.tables import family_names
-from aelif.report.wording import distance, read_interval
+from aelif.report.wording import Interval, distance, read_interval
 
 
 def plot_distances(summary: Mapping[str, Any], size: Size) -> str:
@@ -70,3 +72,21 @@ def plot_families(summary: Mapping[str, Any], shown: Sequence[str], size: Size) 
         axes.set_xlabel("distance to the training photos (W1)")
         numbers = {family: ", ".join(texts) for family, texts in told.items()}
         return to_svg(figure, size, described("Distance by kind of error and variant", numbers))
+
+
+def plot_duel(duel: Duel, size: Size) -> str:
+    """Draw a model's improvement on the champion by kind of prompt with intervals, a row each, as SVG."""
+    rows = [row for row in duel.rows if row.gain.value is not None]
+    with canvas(size, TOP + BOTTOM + 30 * len(rows)) as figure:
+        axes = row_axes(figure, size, [row.title for row in rows], right=16)
+        for place, row in enumerate(rows):
+            value, low, high = (
+                None if end is None else 100 * end for end in (row.gain.value, row.gain.low, row.gain.high)
+            )
+            mark(axes, Interval(value=value, low=low, high=high), place, style=duel.model.style)
+        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=1)
+        axes.margins(x=0.05)
+        axes.locator_params(axis="x", nbins=8 if size is WIDE else 4)
+        axes.set_xlabel("improvement on the champion, %")
+        title = f"Improvement of {duel.model.name} on the champion, version {duel.version}"
+        return to_svg(figure, size, described(title, told(duel)))

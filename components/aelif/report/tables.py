@@ -49,7 +49,7 @@ class Row:
 
     name: str
     cells: tuple[Cell, ...]
-    is_champion: bool = False
+    is_chosen: bool = False
 
 
 def to_cell(interval: Interval, *, kind: Kind = "distance", best: bool = False) -> Cell:
@@ -76,7 +76,7 @@ def damage(entry: Mapping[str, Any]) -> Interval:
     return read_interval(None if clean is None or perturbed is None else perturbed - clean)
 
 
-def figure_rows(entries: Mapping[str, Mapping[str, Any]], columns: Sequence[str], champion: str | None) -> list[Row]:
+def figure_rows(entries: Mapping[str, Mapping[str, Any]], columns: Sequence[str], chosen: str | None) -> list[Row]:
     """Return one row per variant with the best figure of every column marked.
 
     Nothing is best where one variant alone was measured, or where all do equally well.
@@ -84,7 +84,7 @@ def figure_rows(entries: Mapping[str, Mapping[str, Any]], columns: Sequence[str]
     Args:
         entries: variant → what holds the columns.
         columns: as the summary names them.
-        champion: the variant to mark.
+        chosen: the variant to mark.
     """
     figures = {
         name: [damage(entry) if column == "excess_damage" else read_interval(entry.get(column)) for column in columns]
@@ -97,7 +97,7 @@ def figure_rows(entries: Mapping[str, Mapping[str, Any]], columns: Sequence[str]
     return [
         Row(
             name=name,
-            is_champion=name == champion,
+            is_chosen=name == chosen,
             cells=tuple(
                 to_cell(figure, kind=kind_of(column), best=figure.value is not None and figure.value == best[index])
                 for index, (column, figure) in enumerate(zip(columns, figures[name], strict=True))

@@ -26,10 +26,10 @@ def score_robustness(
     """
     from aelif.artifacts import read_embeddings, read_prompts, score_schema, write_table
     from aelif.config import Trial
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.score.trial import score_trial
 
-    with step_work("score", trial):
+    with tracked_step("score", trial):
         rows = score_trial(
             read_embeddings(reference.path),
             read_embeddings(generated.path),
@@ -63,7 +63,7 @@ def compare_variants(
         reference: embeddings of the training images.
         prompts: `prompts.parquet`.
         score: section `ScoreConfig`.
-        table: Parquet file, `scores.parquet`.
+        table: Parquet file, `scores.parquet`, with the champion's rows at the end.
         worst_table: Parquet file, `worst.parquet`.
         summary: JSON file, the numbers of `summary.json`.
         code_version: part of the cache key.
@@ -78,15 +78,16 @@ def compare_variants(
         write_table,
     )
     from aelif.config import ScoreConfig, from_dict
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.score.summary import compare_trials
 
-    with step_work("compare"):
+    with tracked_step("compare"):
         tables = [read_table(part.path, score_schema()) for part in scores]
         attacks = [read_table(part.path, worst_schema()) for part in worst]
         generated, photos = [read_embeddings(part.path) for part in embeddings], read_embeddings(reference.path)
         asked, config = read_table(prompts.path, prompt_schema()), from_dict(ScoreConfig, score)
-        numbers = compare_trials(tables, generated, attacks, photos, asked, config=config)
-        write_table(table.path, [row for rows in tables for row in rows], score_schema())
+        held = read_table(champion_scores.path, score_schema())
+        numbers = compare_trials(tables, generated, attacks, photos, asked, config=config, champion=held)
+        write_table(table.path, [row for rows in [*tables, held] for row in rows], score_schema())
         write_table(worst_table.path, [row for rows in attacks for row in rows], worst_schema())
         write_json(summary.path, numbers)

@@ -29,6 +29,7 @@ from aelif.score.copies import near_copy_cosine
 from aelif.score.cross_checks import KERNELS, SETS, cross_check
 from aelif.score.curves import severity_curve, stress_curves
 from aelif.score.draws import make_draws
+from aelif.score.duel import duels, trial_means
 from aelif.score.grid import read_grid
 from aelif.score.intervals import METHOD, UNDEFINED, Interval, to_interval
 from aelif.score.notes import write_notes
@@ -53,8 +54,9 @@ def compare_trials(
     prompts: Rows,
     *,
     config: ScoreConfig,
+    champion: Rows = (),
 ) -> dict[str, Any]:
-    """Return the summary of all trials; see `summarize`.
+    """Return the summary of all trials, and of their duels with the champion; see `summarize` and `duels`.
 
     Args:
         tables: rows of `scores.parquet`, one list per trial.
@@ -63,9 +65,11 @@ def compare_trials(
         reference: embeddings of the training images.
         prompts: all rows of `prompts.parquet`, the skipped ones as well.
         config: resampling.
+        champion: rows of `scores.parquet` of the champion; empty where it was not measured.
 
     Raises:
-        ValueError: if tables and embeddings differ in number, or the scores are incomplete.
+        ValueError: if tables and embeddings differ in number, the scores are incomplete, or the champion's
+            are of other prompts.
     """
     if len(tables) != len(generated):
         raise ValueError(f"scores = {len(tables)} trials, embeddings = {len(generated)}: give both for every trial")
@@ -80,8 +84,9 @@ def compare_trials(
         images[first["variant"], first["seed"]] = own
     clean_ids = sorted({row["prompt_id"] for row in tables[0] if row["prompt_set"] == "clean"})
     baseline = [images[key] for key in sorted(images) if key[0] == BASELINE]
-    return summarize(
-        [row for rows in tables for row in rows],
+    trials = [row for rows in tables for row in rows]
+    summary = summarize(
+        trials,
         reference_distances_N=leave_one_out_distances(photos_ND) if len(photos_ND) > 1 else np.empty(0),
         seed_distances_KP=distances_between_seeds(baseline, clean_ids),
         num_reference=len(photos_ND),
@@ -91,6 +96,8 @@ def compare_trials(
         images=images,
         photos_ND=photos_ND,
     )
+    held, against_held = duels(trials, champion, config=config)
+    return {**summary, "champion": held, "duels": against_held}
 
 
 def distances_between_seeds(trials: Sequence[Mapping[int, np.ndarray]], prompt_ids: Sequence[int]) -> np.ndarray:
@@ -154,6 +161,7 @@ def summarize(
     summary = {
         "schema": SCHEMA,
         "variants": entries,
+        "trials": trial_means(grid),
         "noise_floor": _noise_floor(reference_distances_N, config),
         "seed_floor": _seed_floor(comparison, seed_distances_KP),
         "seeds": list(grid.seeds),

@@ -37,11 +37,11 @@ def synthesize_images(
     from aelif.artifacts import read_prompts
     from aelif.config import PromptConfig, SynthesisConfig, from_dict
     from aelif.models.adapter import import_family
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.synthesize.sampler import generate_images
 
     import_family(Path(base.path))
-    with step_work("synthesize", f"{trial}/shard={shard}" if num_shards > 1 else trial) as progress:
+    with tracked_step("synthesize", f"{trial}/shard={shard}" if num_shards > 1 else trial) as progress:
         generate_images(
             base=Path(base.path), model=Path(model.path), prompts=read_prompts(prompts.path),
             output=Path(images.path), config=from_dict(SynthesisConfig, synthesis),
@@ -76,11 +76,11 @@ def synthesize_class_images(
 
     from aelif.config import DataConfig, SynthesisConfig, TrainConfig, from_dict
     from aelif.models.adapter import import_family
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.synthesize.class_images import generate_class_images
 
     import_family(Path(base.path))
-    with step_work("class_images") as progress:
+    with tracked_step("class_images") as progress:
         generate_class_images(
             base=Path(base.path), data=from_dict(DataConfig, data), train=from_dict(TrainConfig, train),
             synthesis=from_dict(SynthesisConfig, synthesis), seed=seed, output=Path(images.path), progress=progress,

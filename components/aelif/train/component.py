@@ -22,11 +22,11 @@ def train_dreambooth(
 
     from aelif.config import DataConfig, TrainConfig, Trial, from_dict
     from aelif.models.adapter import import_family
-    from aelif.progress import step_work
+    from aelif.registry.live import tracked_step
     from aelif.train.launch import train_on_all_devices
 
     import_family(Path(base.path))
-    with step_work("train", trial) as progress:
+    with tracked_step("train", trial) as progress:
         train_on_all_devices(
             base=Path(base.path), photos=Path(photos.path), class_images=Path(class_images.path),
             output=Path(model.path), trial=Trial.parse(trial), data=from_dict(DataConfig, data),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,6 +121,9 @@ class _Silence(StepProgress):
 
     def emit(self, event: str, **fields: object) -> None:
         """Say nothing."""
+
+    def measure(self, points: Mapping[int, Mapping[str, float]]) -> None:
+        """Record nothing."""
 
 
 def main(folder: Path) -> None:

@@ -24,6 +24,7 @@ from aelif.train.job import TrainJob
 from aelif.train.loss import DenoisingLoss
 from aelif.train.optimizer import make_optimizer, set_rates
 from aelif.train.prompts import PromptBook
+from aelif.train.schedule import rate_factor
 
 CHECK_EVERY = 10
 """Steps between looks at the losses: each look makes an accelerator wait."""
@@ -140,6 +141,7 @@ def run_steps(
         FloatingPointError: if a loss, gradient or weight is not finite; before it is stored.
     """
     config, accelerator = training.job.config, training.accelerator
+    told = start
     for step in range(start, config.steps):
         take_step(training, step)
         done = step + 1
@@ -153,10 +155,23 @@ def run_steps(
             )  # fmt: skip
             training.losses[:done] = losses_T
             progress.advance(done, config.steps, "steps")
+            if accelerator.is_main_process:
+                progress.measure(measures(training, first=told, done=done))
+            told = done
         if validating and accelerator.is_main_process:
             validate(done)
         if saving and checkpoint is not None and accelerator.is_main_process:
             checkpoint.save(training, done=done)
+
+
+def measures(training: Training, *, first: int, done: int) -> dict[int, dict[str, float]]:
+    """Return loss, gradient norm and learning rate of the steps after `first`, by the number of steps then done."""
+    config, peak = training.job.config, training.optimizer.param_groups[0]["initial_lr"]
+    rates = [peak * rate_factor(step, steps=config.steps, config=config.optimizer) for step in range(first, done)]
+    losses, norms = training.losses[first:done].tolist(), training.norms[first:done].tolist()
+    names = ("train/loss", "train/grad_norm", "train/learning_rate")
+    rows = zip(losses, norms, rates, strict=True)
+    return {first + number + 1: dict(zip(names, row, strict=True)) for number, row in enumerate(rows)}
 
 
 def take_step(training: Training, step: int) -> None:

@@ -298,16 +298,18 @@ def test_links_are_replaced_by_copies_where_the_file_system_refuses(hub_cache, t
 
 
 def test_a_registered_model_comes_through_the_registry(tmp_path, monkeypatch):
-    tracking = pytest.importorskip("aelif.registry.tracking")
+    """A whole model that someone registered; fine-tunes are composed in tests/unit/registry/test_models.py."""
+    models = pytest.importorskip("aelif.registry.models")
     asked = []
 
-    def download_model(uri, destination):
-        asked.append(uri)
-        return write_model(destination)
+    def open_registered(uri, destination, *, tracking_uri):
+        asked.append((uri, tracking_uri))
+        return models.Registered(trained=write_model(destination), base_uri="", base_digest="", version="3")
 
-    monkeypatch.setattr(tracking, "download_model", download_model)
-    assert resolve_model("models:/dog@champion", tmp_path / "out").family == "sdxl"
-    assert asked == ["models:/dog@champion"]
+    monkeypatch.setattr(models, "open_registered", open_registered)
+    source = resolve_model("models:/dog@champion", tmp_path / "out", tracking_uri="sqlite:////x.db")
+    assert (source.family, source.uri) == ("sdxl", "models:/dog/3")
+    assert asked == [("models:/dog@champion", "sqlite:////x.db")]
 
 
 def test_the_component_writes_the_model_and_its_lineage(model, tmp_path, monkeypatch):

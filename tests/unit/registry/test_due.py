@@ -38,7 +38,11 @@ def finish(tracking, run_key, *, verdict="promoted", version="1"):
 
 def crown(client, run, *, key, clean=0.5):
     held = champion(client, NAME)
-    figures = {"clean": {"value": clean, "low": None, "high": None}}
+    figures = {
+        "clean": {"value": clean, "low": None, "high": None},
+        "clip_t": {"value": 0.3},
+        "diversity": {"value": 0.4},
+    }
     version = register_once(client, NAME, str(run.info.artifact_uri), run_id=run.info.run_id, key=key,
                             tags={"gate.figures": json.dumps(figures), "weights.sha256": key})  # fmt: skip
     promote(client, NAME, version, reasons=["better"], against=str(held.version) if held else None)

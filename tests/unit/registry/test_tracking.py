@@ -5,8 +5,9 @@ import pytest
 from mlflow import MlflowClient
 
 from aelif import __version__
+from aelif.config import TrackingConfig
 from aelif.registry.store import TrackingError
-from aelif.registry.tracking import close, close_by_status, open_parent
+from aelif.registry.tracking import _facts, close, close_by_status, open_parent
 
 from .small_run import SETTINGS, TRIALS, local_tracking
 
@@ -200,3 +201,48 @@ def test_an_experiment_that_another_process_made_first(tracking, client, monkeyp
 
     monkeypatch.setattr(MlflowClient, "get_experiment_by_name", late)
     assert client.get_run(open_it(tracking)).info.experiment_id == "1"
+
+
+def test_closing_returns_what_a_notice_says(tracking, client):
+    parent = open_it(tracking)
+    for name, value in {
+        "gate.verdict": "passed",
+        "gate.reasons": "it is better",
+        "model.version": "team/dog/3",
+    }.items():
+        client.set_tag(parent, name, value)
+    assert close_by_status(tracking, "job-1", state="SUCCEEDED", message="") == {
+        "state": "FINISHED",
+        "model": "team/dog",
+        "version": "3",
+        "verdict": "passed",
+        "reasons": "it is better",
+        "run_id": parent,
+        "run_url": "",
+        "cause": "",
+    }
+
+
+def test_a_server_has_a_page_for_the_run(client, tracking):
+    run = client.get_run(open_it(tracking))
+    config = TrackingConfig(tracking_uri="https://user:secret@mlflow.example/base/")
+    facts = _facts(config, run, state="FAILED", cause="x")
+    assert facts["run_url"] == f"https://mlflow.example/base/#/experiments/1/runs/{run.info.run_id}"
+
+
+def test_an_absent_server_without_a_spool_is_an_error(monkeypatch):
+    monkeypatch.setattr("aelif.registry.tracking.OPENING_PATIENCE_S", 0)
+    absent = {"tracking_uri": "http://127.0.0.1:9"}
+    with pytest.raises(TrackingError, match="same command goes on from there"):
+        open_it(absent)
+    with pytest.raises(TrackingError, match="Connection refused"):
+        close_by_status(absent, "job-1", state="FAILED", message="x", patience_s=0)
+
+
+def test_a_refusal_is_no_absence(tracking, client, tmp_path, monkeypatch):
+    monkeypatch.setenv("AELIF_SPOOL", str(tmp_path / "spool"))
+    open_it(tracking)
+    client.delete_experiment("1")
+    with pytest.raises(TrackingError, match="was deleted"):
+        open_it(tracking, run_key="job-2")
+    assert not (tmp_path / "spool").exists()

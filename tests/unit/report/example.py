@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from aelif.artifacts import (
     write_json,
     write_table,
 )
+from aelif.config import GateConfig, ScoreConfig
+from aelif.gate.verdict import judge
+from aelif.score.duel import duels, trial_means
+from aelif.score.grid import read_grid
 
 _HURT = {"clean": 0.0, "paper": 0.08, "keyboard": 0.13, "delete": 0.1, "swap": 0.07, "substitute": 0.16,
          "word_drop": 0.3, "spacing": 0.05, "ocr": 0.11, "context": 0.2, "class": 0.24}  # fmt: skip
@@ -51,12 +55,18 @@ class Example:
     image_folders: list[Path]
     worst: list[dict[str, Any]]
     worst_folders: list[Path]
+    champion_folder: Path
 
 
 def make_example(
-    folder: Path, *, variants: dict[str, tuple[float, float]] = VARIANTS, seeds: tuple[int, ...] = (0, 1)
+    folder: Path,
+    *,
+    variants: dict[str, tuple[float, float]] = VARIANTS,
+    seeds: tuple[int, ...] = (0, 1),
+    champion: tuple[float, float] | None = None,
+    gate: GateConfig | None = None,
 ) -> Example:
-    """Write a run below `folder`."""
+    """Write a run below `folder`; with a champion of these figures the gate's own verdict is in it."""
     prompts = make_prompts()
     asked = [row for row in prompts if row["prompt_set"] != "skipped"]
     trials = [f"{variant}/seed={seed}" for seed in seeds for variant in variants]
@@ -64,6 +74,13 @@ def make_example(
     summary = make_summary(scores, prompts, seeds)
     worst = [row for trial in trials for row in _worst(trial, summary)]
     verdict = _verdict(summary)
+    if champion is not None:
+        held = _scores("champion@3/seed=0", asked, {"champion@3": champion})
+        against, fought = duels(scores, held, config=ScoreConfig(resamples=500))
+        summary |= {"champion": against, "duels": fought, "trials": trial_means(read_grid(scores))}
+        scores, verdict = scores + held, asdict(judge(summary, gate or GateConfig()))
+    painted = [(row["prompt"], row["prompt_id"], index) for row in asked for index in range(4) if champion]
+    draw_folder(folder / "champion", painted, blur=champion[1] if champion else 0.0)
     write_json(folder / "summary.json", summary)
     write_json(folder / "verdict.json", verdict)
     write_table(folder / "scores.parquet", scores, score_schema())
@@ -86,7 +103,7 @@ def make_example(
     }  # fmt: skip
     return Example(folder=folder, summary=summary, verdict=verdict, scores=scores, prompts=prompts, settings=settings,
                    trials=trials, image_folders=folders["images"], worst=worst,
-                   worst_folders=folders["worst"])  # fmt: skip
+                   worst_folders=folders["worst"], champion_folder=folder / "champion")  # fmt: skip
 
 
 def _verdict(summary: dict[str, Any]) -> dict[str, Any]:

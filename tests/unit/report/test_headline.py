@@ -65,7 +65,7 @@ def test_undefined_figures_give_sentences_without_numbers() -> None:
     summary = summary_of(0.1, 0.05)
     summary["variants"]["aelif_mask"] = {}
     headline, lead = verdict_sentences(summary, {"champion": "aelif_mask", "passed": True})
-    assert headline == "aelif_mask is the champion."
+    assert headline == "aelif_mask is chosen."
     assert "–" in lead
 
 

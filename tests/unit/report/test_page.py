@@ -53,6 +53,7 @@ def render(example: Example, **changes: Any) -> str:
         "images": pictures(example, example.image_folders), "settings": example.settings, "worst": example.worst,
         "photos": sorted((example.folder / "photos").glob("*.png")),
         "worst_images": pictures(example, example.worst_folders),
+        "champion_images": read_pictures(example.champion_folder),
     }  # fmt: skip
     return render_report(**(arguments | changes))
 
@@ -251,7 +252,7 @@ def write(example: Example, path: Path, folders: list[Path], trials: list[str], 
     write_page(path, summary=root / "summary.json", verdict=root / "verdict.json", table=root / "scores.parquet",
                prompts=root / "prompts.parquet", photos=root / "photos", images=folders, trials=trials,
                worst=root / "worst.parquet", worst_images=worst or example.worst_folders,
-               settings=example.settings)  # fmt: skip
+               champion_images=example.champion_folder, settings=example.settings)  # fmt: skip
     return path.read_text()
 
 

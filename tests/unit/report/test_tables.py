@@ -19,7 +19,7 @@ from aelif.report.wording import distance, share
 def test_the_best_of_each_column_is_marked(example: Example) -> None:
     rows = {row.name: row for row in figure_rows(example.summary["variants"], RESULTS, "aelif_mask")}
     variants = example.summary["variants"]
-    assert [name for name, row in rows.items() if row.is_champion] == ["aelif_mask"]
+    assert [name for name, row in rows.items() if row.is_chosen] == ["aelif_mask"]
     for column, name in enumerate(("clean", "perturbed")):
         best = min(variants, key=lambda key, name=name: variants[key][name]["value"])
         assert [key for key, row in rows.items() if row.cells[column].best] == [best]

@@ -21,6 +21,7 @@ from aelif.artifacts import (
 from aelif.config import ScoreConfig, Trial
 from aelif.score.component import compare_variants, score_robustness
 from aelif.score.copies import near_copy_cosine
+from aelif.score.duel import split_champion
 from aelif.score.summary import compare_trials, distances_between_seeds
 from aelif.score.trial import images_by_prompt, score_trial
 from aelif.score.wasserstein import wasserstein
@@ -46,6 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             place(folder / "reference"), place(folder / f"e{number}"), place(folder / "prompts"), trial,
             place(folder / f"s{number}"), "1",
         )  # fmt: skip
+    write_table(folder / "nobody", [], score_schema())
     parts = {kind: [place(folder / f"{kind}{number}") for number in range(len(TRIALS))] for kind in "esw"}
     return SimpleNamespace(folder=folder, **parts)
 
@@ -53,6 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def compare(run: SimpleNamespace, name: str, **changes: Any) -> Any:
     given = {
         "scores": run.s, "embeddings": run.e, "worst": run.w, "reference": place(run.folder / "reference"),
+        "champion_scores": place(run.folder / "nobody"),
         "prompts": place(run.folder / "prompts"), "score": {"resamples": 200.0}, "code_version": "1",
         **{output: place(run.folder / f"{name}-{output}") for output in ("table", "worst_table", "summary")},
     }  # fmt: skip
@@ -78,6 +81,23 @@ def test_scores_of_all_trials_become_one_summary(run):
     floor = np.mean([wasserstein(images[0][prompt], images[1][prompt]) for prompt in (0, 1)])
     assert summary["seed_floor"]["value"] == pytest.approx(floor)
     assert distances_between_seeds(images, [0, 1]).mean() == pytest.approx(floor)
+
+
+def test_the_champion_is_measured_beside_the_trials_but_is_no_variant(run):
+    folder = run.folder
+    score_robustness.python_func(
+        place(folder / "reference"), place(folder / "e1"), place(folder / "prompts"), "champion@3/seed=0",
+        place(folder / "champion"), "1",
+    )  # fmt: skip
+    alone, beside = compare(run, "alone"), compare(run, "beside", champion_scores=place(folder / "champion"))
+    assert (alone["champion"], alone["duels"]) == (None, {})
+    assert {**beside, "champion": None, "duels": {}} == alone, "it changes no figure of the trials"
+    assert beside["champion"]["version"] == "3"
+    assert list(beside["duels"]) == list(beside["trials"]) == TRIALS
+    assert beside["duels"][TRIALS[1]]["improvement"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    rows = read_table(folder / "beside-table", score_schema())
+    assert split_champion(rows) == (read_table(folder / "alone-table", score_schema()),
+                                    read_table(folder / "champion", score_schema()))  # fmt: skip
 
 
 def test_equal_inputs_give_equal_bytes(run):
