@@ -96,6 +96,12 @@ SCHEDULE = Source(
         Key(name="CRON", meaning="when, UTC; six fields, seconds first"),
         Key(name="RECIPE", meaning="what it runs"),
         Key(name="KFP_HOST", meaning="Kubeflow Pipelines' API"),
+        Key(name="DESTINATION", meaning="where results go: s3://bucket/prefix", optional=True),
+        Key(
+            name="CHECKPOINT_ROOT",
+            meaning="folder of a volume mounted into training pods",
+            optional=True,
+        ),
     ),
 )
 """What the job that makes the recurring run reads, in the same namespace."""

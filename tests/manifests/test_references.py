@@ -88,7 +88,7 @@ def test_configuration_is_what_the_contract_says(name: str) -> None:
     found = {
         (item["kind"], item["metadata"]["name"]): item
         for item in of_kind(objects, "ConfigMap", "Secret")
-        if not re.search(r"-(scripts|auth)-\w+$", item["metadata"]["name"])
+        if not re.search(r"-(scripts|auth)-\w+$|-settings$", item["metadata"]["name"])
     }
     expected = [*contract.RUNS, *contract.SERVERS]
     expected += [] if name == "dev" else [*contract.BACKUP, contract.SCHEDULE]
