@@ -19,7 +19,7 @@ from aelif.progress import EVENTS_VARIABLE
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.display import EventTail, RunDisplay
 from aelif_pipelines.timing import timings
-from aelif_pipelines.versions import versions
+from aelif.versions import versions
 
 GRACE_S = 10.0
 """How long interrupted steps may take to end before they are killed."""
