@@ -1,18 +1,19 @@
 # Sourced by the scripts beside it: which builder there is, and what the images are called.
 ROOT=$(cd "$(dirname "$0")" && while [ ! -f pyproject.toml ]; do cd ..; done && pwd)
 
+# find_tool [NAME]…: set TOOL to the first of these that is here.
 find_tool() {
-    if [ -n "${TOOL:-}" ]; then
-        command -v "$TOOL" >/dev/null || fail "TOOL=$TOOL: no such command"
-    else
-        for TOOL in docker podman buildah none; do
+    [ $# -gt 0 ] || set -- docker podman buildah
+    known=$*
+    if [ -z "${TOOL:-}" ]; then
+        for TOOL in "$@" ''; do
             command -v "$TOOL" >/dev/null && break
         done
-        [ "$TOOL" != none ] || fail "no docker, podman or buildah here; install one of them"
+        [ -n "$TOOL" ] || fail "none of $known is here; install one of them"
     fi
-    case "$TOOL" in
-    docker | podman | buildah) ;;
-    *) fail "TOOL=$TOOL: docker, podman or buildah" ;;
+    case " $known " in
+    *" $TOOL "*) command -v "$TOOL" >/dev/null || fail "TOOL=$TOOL: no such command" ;;
+    *) fail "TOOL=$TOOL: one of $known" ;;
     esac
 }
 

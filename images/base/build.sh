@@ -6,7 +6,7 @@
 #
 # Settings (environment):
 #   MIRROR  Debian mirror; default: debootstrap's. A dated snapshot makes the build repeatable for years
-#   TOOL    docker, podman or buildah; default: the first of them there is
+#   TOOL    buildah or podman; docker gives no digest to an image that was never pushed
 set -eu
 . "$(dirname "$0")/../tool.sh"
 
@@ -14,7 +14,7 @@ readonly SUITE=bookworm PACKAGES=python3,python3-venv,ca-certificates NAME=local
 
 [ "$(id -u)" -eq 0 ] || fail "debootstrap makes device files and changes root: run this as root"
 command -v debootstrap >/dev/null || fail "no debootstrap here; on Debian: apt-get install debootstrap"
-find_tool
+find_tool buildah podman
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,19 +33,16 @@ find . -name '*.pyc' -delete
 # Days since 1970 of the last change of each password, of which there are none.
 sed -i -E 's/^([^:]*:[^:]*):[0-9]+:/\1:0:/' etc/shadow
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800}
-tar --create --sort=name --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --mtime="@$SOURCE_DATE_EPOCH" \
-    --file "$work/root.tar" .
+tar --create --sort=name --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --file "$work/root.tar" .
 
-case "$TOOL" in
-docker | podman)
-    image=$("$TOOL" import --change 'CMD ["python3"]' "$work/root.tar" "$NAME")
-    echo "BASE=${NAME%:*}@$("$TOOL" image inspect --format '{{.Digest}}' "$image" 2>/dev/null || echo "$image")"
-    ;;
-buildah)
+if [ "$TOOL" = podman ]; then
+    podman import --quiet --change 'CMD ["python3"]' "$work/root.tar" "$NAME" >/dev/null
+    digest=$(podman image inspect --format '{{.Digest}}' "$NAME")
+else
     container=$(buildah from scratch)
     buildah add --quiet "$container" "$work/root.tar" / >/dev/null
     buildah config --cmd python3 "$container"
     buildah commit --quiet --timestamp "$SOURCE_DATE_EPOCH" --rm "$container" "$NAME" >/dev/null
-    echo "BASE=${NAME%:*}@$(buildah inspect --type image --format '{{.FromImageDigest}}' "$NAME")"
-    ;;
-esac
+    digest=$(buildah inspect --type image --format '{{.FromImageDigest}}' "$NAME")
+fi
+echo "BASE=${NAME%:*}@$digest"
