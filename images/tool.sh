@@ -7,14 +7,18 @@ find_tool() {
     known=$*
     if [ -z "${TOOL:-}" ]; then
         for TOOL in "$@" ''; do
-            command -v "$TOOL" >/dev/null && break
+            is_usable "$TOOL" && break
         done
         [ -n "$TOOL" ] || fail "none of $known is here; install one of them"
     fi
     case " $known " in
-    *" $TOOL "*) command -v "$TOOL" >/dev/null || fail "TOOL=$TOOL: no such command" ;;
+    *" $TOOL "*) is_usable "$TOOL" || fail "TOOL=$TOOL: not installed; docker needs its buildx plugin, too" ;;
     *) fail "TOOL=$TOOL: one of $known" ;;
     esac
+}
+
+is_usable() {
+    command -v "$1" >/dev/null && { [ "$1" != docker ] || docker buildx version >/dev/null 2>&1; }
 }
 
 fail() {
