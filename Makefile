@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 MINIATURE := build/miniature
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format bench bench-train bench-score miniature clean
+.PHONY: help setup run test lint types format bench bench-train bench-score miniature base-image images wheels clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,15 @@ bench-score: $(READY)  ## scoring against a POT call per resample, synthesis aga
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
+
+base-image:  ## base image from Debian's packages, where no registry can be reached (root, debootstrap, buildah)
+	images/base/build.sh
+
+images:  ## both container images; BASE, REGISTRY, WHEELS, PUSH: see images/build.sh
+	images/build.sh
+
+wheels:  ## every wheel of the images into build/wheels, for builds without a network
+	images/wheels.sh
 
 clean:  ## remove environment, caches and build products; results stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
