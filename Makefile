@@ -7,7 +7,8 @@ MINIATURE := build/miniature
 STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature clean
+.PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature
+.PHONY: base-image images wheels clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -56,6 +57,15 @@ bench-score: $(READY)  ## scoring against a POT call per resample, synthesis aga
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
+
+base-image:  ## base image from Debian's packages, where no registry can be reached (root, debootstrap, buildah)
+	images/base/build.sh
+
+images:  ## both container images; BASE, REGISTRY, WHEELS, PUSH: see images/build.sh
+	images/build.sh
+
+wheels:  ## every wheel of the images into build/wheels, for builds without a network
+	images/wheels.sh
 
 clean:  ## remove environment, caches and build products; results stay
 	test ! -e $(STACK_FOLDER)/stack.json || $(BIN)/aelif stack down --folder $(STACK_FOLDER)

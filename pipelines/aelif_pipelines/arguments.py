@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aelif.config import RunConfig, TrackingConfig, to_dict
-from aelif_pipelines.versions import code_version, git_sha, versions
+from aelif.versions import code_version, git_sha, versions
 
 
 def pipeline_arguments(

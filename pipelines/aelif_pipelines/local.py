@@ -16,11 +16,11 @@ from rich.console import Console
 from aelif.artifacts import read_json, write_json
 from aelif.config import RunConfig, TrackingConfig, to_dict
 from aelif.progress import EVENTS_VARIABLE
+from aelif.versions import versions
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.display import EventTail, RunDisplay
 from aelif_pipelines.errors import CommandError
 from aelif_pipelines.timing import timings
-from aelif_pipelines.versions import versions
 
 GRACE_S = 10.0
 """How long interrupted steps may take to end before they are killed."""

@@ -12,9 +12,9 @@ from rich.markup import escape
 
 from aelif.artifacts import read_json, write_json
 from aelif.config import RunConfig, TrackingConfig
+from aelif.versions import versions
 from aelif_pipelines.local import Workplace, check_inputs, run_locally
 from aelif_pipelines.outcome import print_plan
-from aelif_pipelines.versions import versions
 
 
 def run_parts(

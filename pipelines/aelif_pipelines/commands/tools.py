@@ -98,7 +98,7 @@ def doctor(
 
     Example: aelif doctor
     """
-    from aelif_pipelines.doctor import examine, print_findings
+    from aelif.doctor import examine, print_findings
 
     findings = examine(output)
     print_findings(console, findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -15,12 +16,15 @@ LIBRARIES = ("torch", "diffusers", "transformers", "peft", "open_clip_torch", "P
 
 
 def versions() -> dict[str, str]:
-    """Return name → installed version of aelif, Python and the libraries behind the numbers."""
-    return {
-        "aelif": aelif.__version__,
-        "python": platform.python_version(),
-        **{library: metadata.version(library) for library in LIBRARIES},
-    }
+    """Return name → installed version of aelif, Python and the libraries behind the numbers.
+
+    Those that run models are absent where they are not installed: in the image of CPU steps.
+    """
+    found = {"aelif": aelif.__version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
+    return found
 
 
 def code_version() -> str:
