@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aelif.config.cluster import ClusterConfig
 from aelif.config.data import DataConfig, Subject
 from aelif.config.evaluation import AttackConfig, PromptConfig, ScoreConfig, StressConfig, SynthesisConfig
 from aelif.config.gate import FamilyLimit, GateConfig
@@ -25,7 +26,7 @@ from aelif.config.variants import AUGMENTATIONS, BASELINE, CHAMPION, Magnitude, 
 
 __all__ = [
     "AUGMENTATIONS", "BASELINE", "CHAMPION", "FAMILIES", "HELD_OUT", "OUT_OF_DISTRIBUTION", "TUNING",
-    "AttackConfig", "AugmentationConfig", "DataConfig", "Eligible", "FamilyLimit", "GateConfig", "LoraConfig",
+    "AttackConfig", "AugmentationConfig", "ClusterConfig", "DataConfig", "Eligible", "FamilyLimit", "GateConfig", "LoraConfig",
     "LoraTargets", "LossWeighting", "Magnitude", "OptimizerConfig", "PromptConfig", "RunConfig", "ScoreConfig",
     "StressConfig", "Subject", "SynthesisConfig", "Term", "TimeSampling", "TrackingConfig", "TrainConfig", "Trial",
     "Variant", "expand_families", "from_dict", "nearest", "require", "to_dict",
@@ -58,6 +59,8 @@ class RunConfig:
     attack: AttackConfig = field(default_factory=AttackConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Without effect on one machine."""
 
     def __post_init__(self) -> None:
         names = [str(variant) for variant in self.variants]

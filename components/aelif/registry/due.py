@@ -25,7 +25,7 @@ MODEL_VERSION = "model.version"
 UNCHANGED = "unchanged"
 """Value of ``gate.verdict`` on a run that had nothing to do."""
 
-_WITHOUT_EFFECT = ("command", "git_sha", "versions", "digests", "num_shards", "pipeline")
+_WITHOUT_EFFECT = ("command", "git_sha", "versions", "digests", "num_shards", "pipeline", "cluster")
 """Settings that change no result; where photos lie changes none either: their digests count."""
 _PLACES = ("instance_images", "reference_images")
 
