@@ -17,7 +17,7 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
-from aelif.config import RunConfig, TrackingConfig, require
+from aelif.config import RunConfig, TrackingConfig, require, to_dict
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.errors import CommandError
 
@@ -160,7 +160,12 @@ def cluster_arguments(
         require(not folder or PurePosixPath(folder).is_absolute(), name, folder,
                 "give the full path of a volume that is mounted into the pods")  # fmt: skip
     arguments = pipeline_arguments(config, Path(), tracking=tracking, command=command, force=force)
-    return {**arguments, "destination": destination, "checkpoint_root": checkpoint_root}
+    return {
+        **arguments,
+        "destination": destination,
+        "checkpoint_root": checkpoint_root,
+        "distributed": to_dict(config.cluster) if config.cluster.nodes > 1 else {},
+    }
 
 
 def _refuse_local_inputs(config: RunConfig) -> None:
