@@ -176,6 +176,8 @@ def _refuse_local_inputs(config: RunConfig) -> None:
     fields += [("data.instance_images", config.data.instance_images)]
     if config.data.reference_images:
         fields += [("data.reference_images", config.data.reference_images)]
+    require(config.pipeline != "retrain" or not config.data.instance_images.startswith(BUILTIN),
+            "data.instance_images", config.data.instance_images, "these never change; give yours: s3://…")  # fmt: skip
     for name, uri in fields:
         require(uri.startswith(("s3://", BUILTIN)), name, uri,
                 "pods see no folder of this machine; upload the photos and give s3://…")  # fmt: skip

@@ -326,7 +326,7 @@ def test_wrong_words_are_told_before_the_server_is_asked():
     for arguments, message in (
         (("create", "nightly", "--cron", "0 3 * * *"), "seconds first; write '0 0 3"),
         (("create", "Nightly!", "--cron", "0 0 3 * * *"), "lower-case letters"),
-        (("create", "nightly", "--cron", "0 0 3 * * *"), "pods see no folder"),
+        (("create", "nightly", "--cron", "0 0 3 * * *"), "these never change; give yours"),
         (("create", "nightly", "--cron", "0 0 3 * * *", "--zone", "Mars"), "no such time zone"),
     ):
         with pytest.raises(ValueError, match=message):
