@@ -1,4 +1,4 @@
-"""From a configuration to the arguments of the `robustness` pipeline."""
+"""From a configuration to the arguments of a pipeline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,17 @@ def pipeline_arguments(
     plain = to_dict(config)
     version = code_version()
     retraining = {"force": force} if config.pipeline == "retrain" else {}
+    cluster = config.cluster
     return {
         **retraining,
+        "node_selector": cluster.selector,
+        "tolerations": cluster.tolerated,
+        "accelerator": cluster.accelerator,
+        "accelerators": min(1, cluster.accelerators),
+        "train_accelerators": cluster.accelerators if cluster.nodes == 1 else 0,
+        "cpu": cluster.cpu,
+        "memory": cluster.memory,
+        "distributed": {},
         "data": plain["data"],
         "base_model": config.base_model,
         "trials": [str(trial) for trial in config.trials],

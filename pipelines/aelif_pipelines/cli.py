@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from aelif_pipelines.commands import registry, run, schedule, stack, tools
+from aelif_pipelines.commands import package, registry, run, schedule, stack, tools
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,11 +23,11 @@ app = typer.Typer(
 app.command(rich_help_panel="Run")(run.run)
 app.command(rich_help_panel="Run")(run.recipes)
 app.command(rich_help_panel="Run")(run.report)
-app.command("compile", rich_help_panel="Run")(run.compile_)
 app.command(rich_help_panel="Registry")(registry.history)
 app.command(rich_help_panel="Registry")(registry.compare)
 app.command(rich_help_panel="Registry")(registry.promote)
 app.command(rich_help_panel="Registry")(registry.rollback)
+app.command("compile", rich_help_panel="Operate")(package.compile_)
 app.add_typer(schedule.app, name="schedule", rich_help_panel="Operate")
 app.add_typer(stack.app, name="stack", rich_help_panel="Operate")
 app.command(rich_help_panel="Look around")(tools.ui)

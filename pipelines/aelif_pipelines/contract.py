@@ -19,6 +19,8 @@ QUEUE = "aelif"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 USER_ID = 10001
 """User and group of our images' processes, and owner of the volumes."""
+CACHE_FOLDER, CHECKPOINT_FOLDER = "/cache", "/checkpoints"
+"""Where steps find the two volumes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,9 @@ NOTIFICATION = Source(
     name="aelif-notify",
     keys=(Key(name="AELIF_WEBHOOK_URL", meaning="told how a run ended", optional=True),),
 )
-RUNS = (SETTINGS, TRACKING_ACCOUNT, STORE_ACCOUNT, HUB_ACCOUNT, NOTIFICATION)
+EVERY_STEP = (SETTINGS, TRACKING_ACCOUNT, STORE_ACCOUNT)
+"""What each step reads."""
+RUNS = (*EVERY_STEP, HUB_ACCOUNT, NOTIFICATION)
 """What steps read, in the namespace where they run."""
 
 SCHEDULE = Source(

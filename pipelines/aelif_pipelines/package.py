@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
 
 import aelif
 from aelif.artifacts import sha256_of
 from aelif_pipelines.cluster import Cluster
+from aelif_pipelines.deployment import Deployment
 from aelif_pipelines.graphs import load_pipeline
 
 _PAGE = 100
@@ -32,14 +34,58 @@ class Uploaded:
     """Name of the version created last, which a schedule on the latest one runs."""
 
 
-def compile_package(pipeline: str, path: Path) -> Path:
-    """Write a pipeline's package to `path` (.yaml); the same code gives the same bytes."""
+def compile_package(pipeline: str, path: Path, deployment: Deployment | None = None) -> Path:
+    """Write a pipeline's package to `path` (.yaml); the same code and deployment give the same bytes.
+
+    Args:
+        pipeline: ``"robustness"`` or ``"retrain"``.
+        path: file to write.
+        deployment: the installation; none: images by the names that `aelif.images` gives them.
+    """
     from kfp.compiler import Compiler
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Compiler().compile(load_pipeline(pipeline), str(path))
+    text = path.read_text()
+    spec, platform = yaml.safe_load_all(text)
+    (deployment or Deployment()).write_into(spec, platform)
+    comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    path.write_text(comments + yaml.safe_dump_all([spec, platform], sort_keys=True))
     return path
+
+
+def version_of(package: Path) -> str:
+    """Return the name of a package's version: that of aelif, and the first digits of the content's digest."""
+    return f"{aelif.__version__}-{sha256_of(package)[:12]}"
+
+
+def custom_resources(package: Path, *, namespace: str = "") -> str:
+    """Return a package as `Pipeline` and `PipelineVersion`, for servers that keep pipelines as Kubernetes objects.
+
+    As `kfp.compiler.Compiler` writes them, whose version it cannot name after the content. A version cannot be
+    changed; the content is in its name.
+    """
+    spec, platform = yaml.safe_load_all(package.read_text())
+    pipeline, version = f"aelif-{spec['pipelineInfo']['name']}", version_of(package)
+    place = {"namespace": namespace} if namespace else {}
+    described = {"description": spec["pipelineInfo"]["description"]}
+    resources = [
+        ("Pipeline", pipeline, {"displayName": pipeline, **described}),
+        ("PipelineVersion", f"{pipeline}-{version}",
+         {"displayName": version, "pipelineName": pipeline, "pipelineSpec": spec, "platformSpec": platform,
+          **described}),
+    ]  # fmt: skip
+    documents = [
+        {
+            "apiVersion": "pipelines.kubeflow.org/v2beta1",
+            "kind": kind,
+            "metadata": {"name": name, **place},
+            "spec": body,
+        }
+        for kind, name, body in resources
+    ]
+    return yaml.safe_dump_all(documents, sort_keys=True)
 
 
 def ensure_version(cluster: Cluster, name: str, package: Path) -> Uploaded:
@@ -48,7 +94,7 @@ def ensure_version(cluster: Cluster, name: str, package: Path) -> Uploaded:
     The pipeline is created empty: the server names the first version of an uploaded one after the
     pipeline, which says nothing about its content.
     """
-    version_name = f"{aelif.__version__}-{sha256_of(package)[:12]}"
+    version_name = version_of(package)
     pipelines = cluster.client.pipelines
     found = [
         item

@@ -4,12 +4,13 @@ The condition stands in a sub-pipeline of its own: kfp.local reads a condition o
 silently skips both branches of one on the output of a task.
 """
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 from kfp.dsl import Dataset, Input, Model
 
 from aelif.models.component import resolve_model
 from aelif.prepare.component import prepare_data, read_fingerprints
 from aelif.registry.component import close_run, find_champion, open_run
+from aelif_pipelines.placing import RUN_CONFIG, place
 from aelif_pipelines.study import run_study
 
 
@@ -35,6 +36,14 @@ def run_when_due(
     destination: str,
     shards: list[int],
     num_shards: int,
+    node_selector: dict,
+    tolerations: list,
+    accelerator: str,
+    accelerators: int,
+    train_accelerators: int,
+    cpu: str,
+    memory: str,
+    distributed: dict,
     code_version: str,
     seed: int = 0,
     checkpoint_root: str = "",
@@ -61,13 +70,25 @@ def run_when_due(
             destination=destination,
             shards=shards,
             num_shards=num_shards,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            accelerator=accelerator,
+            accelerators=accelerators,
+            train_accelerators=train_accelerators,
+            cpu=cpu,
+            memory=memory,
+            distributed=distributed,
             code_version=code_version,
             seed=seed,
             checkpoint_root=checkpoint_root,
         )
 
 
-@dsl.pipeline(name="retrain", description="Retrain on the present photos; promote what is better than the champion")
+@dsl.pipeline(
+    name="retrain",
+    description="Retrain on the present photos; promote what is better than the champion",
+    pipeline_config=RUN_CONFIG,
+)
 def retrain(
     data: dict,
     base_model: str,
@@ -83,6 +104,14 @@ def retrain(
     destination: str,
     shards: list[int],
     num_shards: int,
+    node_selector: dict,
+    tolerations: list,
+    accelerator: str,
+    accelerators: int,
+    train_accelerators: int,
+    cpu: str,
+    memory: str,
+    distributed: dict,
     code_version: str,
     seed: int = 0,
     checkpoint_root: str = "",
@@ -90,10 +119,9 @@ def retrain(
 ) -> None:
     """The whole graph; `force` retrains even where nothing is new."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
-    kubernetes.use_secret_as_env(
-        closing, secret_name="aelif-webhook", secret_key_to_env={"url": "AELIF_WEBHOOK_URL"}, optional=True
-    )
+    closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version)
+    closing.set_caching_options(False)
+    place(closing)
     with dsl.ExitHandler(closing, name="tracked"):
         opened = open_run(  # trials are opened by their first step, if there is to be any
             tracking=tracking, run_key=run_key, settings=settings, trials=[], code_version=code_version
@@ -116,6 +144,7 @@ def retrain(
             code_version=code_version,
         )
         found.set_caching_options(False)
+        place(opened, inputs, photos, base, found)
         run_when_due(
             due=found.outputs["due"],
             photos=photos.outputs["photos"],
@@ -137,6 +166,14 @@ def retrain(
             destination=destination,
             shards=shards,
             num_shards=num_shards,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            accelerator=accelerator,
+            accelerators=accelerators,
+            train_accelerators=train_accelerators,
+            cpu=cpu,
+            memory=memory,
+            distributed=distributed,
             code_version=code_version,
             seed=seed,
             checkpoint_root=checkpoint_root,

@@ -1,14 +1,19 @@
 """The `robustness` pipeline: which variant stands people's errors best."""
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from aelif.models.component import resolve_model
 from aelif.prepare.component import prepare_data, read_fingerprints
 from aelif.registry.component import close_run, open_run
+from aelif_pipelines.placing import RUN_CONFIG, place
 from aelif_pipelines.study import run_study
 
 
-@dsl.pipeline(name="robustness", description="Compare embedding augmentations on clean and perturbed prompts")
+@dsl.pipeline(
+    name="robustness",
+    description="Compare embedding augmentations on clean and perturbed prompts",
+    pipeline_config=RUN_CONFIG,
+)
 def robustness(
     data: dict,
     base_model: str,
@@ -24,16 +29,23 @@ def robustness(
     destination: str,
     shards: list[int],
     num_shards: int,
+    node_selector: dict,
+    tolerations: list,
+    accelerator: str,
+    accelerators: int,
+    train_accelerators: int,
+    cpu: str,
+    memory: str,
+    distributed: dict,
     code_version: str,
     seed: int = 0,
     checkpoint_root: str = "",
 ) -> None:
     """The whole graph; the champion is not measured, so it is not replaced either."""
     run_key = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version).set_caching_options(False)
-    kubernetes.use_secret_as_env(
-        closing, secret_name="aelif-webhook", secret_key_to_env={"url": "AELIF_WEBHOOK_URL"}, optional=True
-    )
+    closing = close_run(tracking=tracking, run_key=run_key, code_version=code_version)
+    closing.set_caching_options(False)
+    place(closing)
     with dsl.ExitHandler(closing, name="tracked"):
         opened = open_run(
             tracking=tracking, run_key=run_key, settings=settings, trials=trials, code_version=code_version
@@ -45,6 +57,7 @@ def robustness(
         inputs.set_caching_options(False)
         photos = prepare_data(data=data, fingerprint=inputs.outputs["photos"], code_version=code_version)
         base = resolve_model(base_model=base_model, base_fingerprint=inputs.outputs["base"], code_version=code_version)
+        place(opened, inputs, photos, base)
         run_study(
             photos=photos.outputs["photos"],
             base=base.outputs["model"],
@@ -65,6 +78,14 @@ def robustness(
             destination=destination,
             shards=shards,
             num_shards=num_shards,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            accelerator=accelerator,
+            accelerators=accelerators,
+            train_accelerators=train_accelerators,
+            cpu=cpu,
+            memory=memory,
+            distributed=distributed,
             code_version=code_version,
             seed=seed,
             checkpoint_root=checkpoint_root,

@@ -22,6 +22,7 @@ from aelif.report.component import write_report
 from aelif.score.component import compare_variants, score_robustness
 from aelif.synthesize.component import synthesize_class_images, synthesize_images
 from aelif.train.component import train_dreambooth
+from aelif_pipelines.placing import Pool, place
 
 
 class TrialOutputs(NamedTuple):
@@ -52,6 +53,14 @@ def run_trial(
     shards: list[int],
     num_shards: int,
     checkpoint_root: str,
+    node_selector: dict,
+    tolerations: list,
+    accelerator: str,
+    accelerators: int,
+    train_accelerators: int,
+    cpu: str,
+    memory: str,
+    distributed: dict,
     code_version: str,
 ) -> TrialOutputs:
     """One branch of the fan-out."""
@@ -103,6 +112,10 @@ def run_trial(
         score=score,
         code_version=code_version,
     )
+    pool = Pool(node_selector, tolerations, accelerator, accelerators, cpu, memory)
+    place(trained, pool=pool._replace(accelerators=train_accelerators))
+    place(synthesized, embedded, searched, pool=pool)
+    place(scored)
     return TrialOutputs(
         trained.outputs["model"],
         embedded.outputs["whole"],
@@ -136,6 +149,14 @@ def run_study(
     destination: str,
     shards: list[int],
     num_shards: int,
+    node_selector: dict,
+    tolerations: list,
+    accelerator: str,
+    accelerators: int,
+    train_accelerators: int,
+    cpu: str,
+    memory: str,
+    distributed: dict,
     code_version: str,
     seed: int = 0,
     checkpoint_root: str = "",
@@ -188,6 +209,14 @@ def run_study(
             shards=shards,
             num_shards=num_shards,
             checkpoint_root=checkpoint_root,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            accelerator=accelerator,
+            accelerators=accelerators,
+            train_accelerators=train_accelerators,
+            cpu=cpu,
+            memory=memory,
+            distributed=distributed,
             code_version=code_version,
         )
     comparison = compare_variants(
@@ -215,7 +244,7 @@ def run_study(
         settings=settings,
         code_version=code_version,
     )
-    deliver_results(
+    delivered = deliver_results(
         destination=destination,
         summary=comparison.outputs["summary"],
         verdict=verdict.outputs["verdict"],
@@ -228,8 +257,8 @@ def run_study(
         images=dsl.Collected(outcome.outputs["images"]),
         trials=trials,
         code_version=code_version,
-    ).set_caching_options(False)
-    register_model(
+    )
+    registered = register_model(
         tracking=tracking,
         run_key=run_key,
         key=key,
@@ -246,4 +275,13 @@ def run_study(
         trials=trials,
         settings=settings,
         code_version=code_version,
-    ).set_caching_options(False)
+    )
+    delivered.set_caching_options(False)
+    registered.set_caching_options(False)
+    place(table, measured, comparison, verdict, page, delivered, registered)
+    place(
+        class_images,
+        reference,
+        held,
+        pool=Pool(node_selector, tolerations, accelerator, accelerators, cpu, memory),
+    )

@@ -22,6 +22,7 @@ def main(request_path: str) -> None:
     """Run the requested pipeline; a failing step raises."""
     request = read_json(Path(request_path))
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+    warnings.filterwarnings("ignore", message=r"Task '.*' have no effect in the current local runner")
     # kfp rewrites every "python3" in a command, also inside paths and values. The parent puts this
     # interpreter first on PATH instead, so that commands run as they are.
     subprocess_task_handler.replace_python_executable = lambda full_command, new_executable: full_command

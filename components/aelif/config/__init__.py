@@ -25,8 +25,8 @@ from aelif.config.training import (
 from aelif.config.variants import AUGMENTATIONS, BASELINE, CHAMPION, Magnitude, Term, Trial, Variant
 
 __all__ = [
-    "AUGMENTATIONS", "BASELINE", "CHAMPION", "FAMILIES", "HELD_OUT", "OUT_OF_DISTRIBUTION", "TUNING",
-    "AttackConfig", "AugmentationConfig", "ClusterConfig", "DataConfig", "Eligible", "FamilyLimit", "GateConfig", "LoraConfig",
+    "AUGMENTATIONS", "BASELINE", "CHAMPION", "FAMILIES", "HELD_OUT", "OUT_OF_DISTRIBUTION", "TUNING", "AttackConfig",
+    "AugmentationConfig", "ClusterConfig", "DataConfig", "Eligible", "FamilyLimit", "GateConfig", "LoraConfig",
     "LoraTargets", "LossWeighting", "Magnitude", "OptimizerConfig", "PromptConfig", "RunConfig", "ScoreConfig",
     "StressConfig", "Subject", "SynthesisConfig", "Term", "TimeSampling", "TrackingConfig", "TrainConfig", "Trial",
     "Variant", "expand_families", "from_dict", "nearest", "require", "to_dict",

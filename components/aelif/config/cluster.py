@@ -8,6 +8,8 @@ from typing import Any
 
 from aelif.config.reading import require
 
+_CPU = re.compile(r"\d+(\.\d+)?|\d+m")
+_MEMORY = re.compile(r"\d+(Ki|Mi|Gi|Ti|K|M|G|T)?")
 _TAINT = re.compile(r"(?P<key>[^=:\s]+)(=(?P<value>[^=:\s]*))?:(?P<effect>NoSchedule|NoExecute|PreferNoSchedule)")
 
 
@@ -19,6 +21,10 @@ class ClusterConfig:
     """Kubernetes' name of the resource."""
     accelerators: int = 1
     """Of a training pod, or of each of its `nodes`; other steps that run a model take one. 0: all on CPUs."""
+    cpu: str = "4"
+    """Processors of a step that runs a model."""
+    memory: str = "32Gi"
+    """Its memory, ``/dev/shm`` included; the miniatures are content with 4Gi."""
     nodes: int = 1
     """Of one training: beyond one, Kubeflow Trainer runs it as a TrainJob."""
     runtime: str = "torch-distributed"
@@ -31,6 +37,8 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         require(self.accelerators >= 0, "accelerators", self.accelerators, "0 is for CPUs")
         require("/" in self.accelerator, "accelerator", self.accelerator, "such as nvidia.com/gpu or amd.com/gpu")
+        require(_CPU.fullmatch(self.cpu) is not None, "cpu", self.cpu, "such as 4, 0.5 or 500m")
+        require(_MEMORY.fullmatch(self.memory) is not None, "memory", self.memory, "such as 32Gi")
         require(self.nodes >= 1, "nodes", self.nodes, "at least 1")
         require(bool(self.runtime), "runtime", self.runtime, "name a runtime of Kubeflow Trainer")
         for label in self.node_selector:

@@ -128,8 +128,10 @@ def close_run(tracking: dict, run_key: str, code_version: str, status: dsl.Pipel
 
     from aelif.notify import notify
     from aelif.registry.live import tracked_step
+    from aelif.registry.spool import spool_folder
     from aelif.registry.store import TrackingError
     from aelif.registry.tracking import close_by_status
+    from aelif.retries import forget_failures
 
     with tracked_step("close_run") as progress:
         state, message = status.state, status.error_message or ""
@@ -139,6 +141,8 @@ def close_run(tracking: dict, run_key: str, code_version: str, status: dsl.Pipel
             print(f"The run was not closed in MLflow: {error}")
             progress.emit("warning", message=str(error))
             facts = {"state": state, "cause": message or str(error)}
+        if folder := spool_folder():
+            forget_failures(folder, run_key)
         url = os.environ.get("AELIF_WEBHOOK_URL", "")
         if url and (fault := notify(facts, url=url)):
             progress.emit("warning", message=f"nobody was notified: {fault}")

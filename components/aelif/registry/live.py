@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from aelif import __version__
 from aelif.config import TrackingConfig, to_dict
 from aelif.progress import EVENTS_VARIABLE, MEASURES_VARIABLE, StepProgress, append_lines, step_work
 from aelif.registry.spool import Sent, begin_file, send, spool_folder
+from aelif.retries import no_vain_repetition
 
 INTERVAL_S = 5.0
 """Between two sendings, and between two looks at the machine."""
@@ -34,6 +35,8 @@ _NOT_TRACKED = ("open_run", "close_run")
 """Steps that are about the execution's run, and have none."""
 _ELSEWHERE = ("tracking", "settings", "code_version", "run_key", "trials")
 """Inputs that are no parameters of a step, or are the execution's."""
+_POD = ("accelerator_", "cpu_", "memory_", "pipelinechannel--")
+"""Beginnings of what Kubeflow adds to a step's inputs to place its pod."""
 
 
 @contextmanager
@@ -46,8 +49,9 @@ def tracked_step(step: str, label: str = "") -> Iterator[StepProgress]:
         step: name of the step, such as ``"train"``.
         label: which trial or shard, such as ``"aelif_mask:0.3/seed=0"``.
     """
-    with step_work(step, label) as progress:
-        reporter = None if step in _NOT_TRACKED else _reporter(step, label, progress)
+    folder, run_key = spool_folder(), execution_key()
+    with step_work(step, label) as progress, _once(folder, run_key, step, label):
+        reporter = None if step in _NOT_TRACKED else _reporter(folder, run_key, step, label, progress)
         if reporter is None:
             yield progress
             return
@@ -65,9 +69,13 @@ def tracked_step(step: str, label: str = "") -> Iterator[StepProgress]:
             reporter.end(state, cause)
 
 
-def _reporter(step: str, label: str, progress: StepProgress) -> Reporter | None:
+def _once(folder: Path | None, run_key: str, step: str, label: str) -> AbstractContextManager[None]:
+    return no_vain_repetition(folder, run_key, step, label) if folder else nullcontext()
+
+
+def _reporter(folder: Path | None, run_key: str, step: str, label: str, progress: StepProgress) -> Reporter | None:
     """Return what reports a step; None where there is nowhere or nothing to report to."""
-    folder, run_key, uri = spool_folder(), execution_key(), os.environ.get("MLFLOW_TRACKING_URI")
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
     if folder is None or not run_key or not uri:
         return None
     try:
@@ -213,4 +221,4 @@ def step_inputs(arguments: list[str]) -> dict[str, Any]:
         return {}
     text = arguments[arguments.index("--executor_input") + 1]
     inputs = json.loads(text).get("inputs", {}).get("parameterValues", {})
-    return {name: value for name, value in inputs.items() if name not in _ELSEWHERE}
+    return {name: value for name, value in inputs.items() if name not in _ELSEWHERE and not name.startswith(_POD)}

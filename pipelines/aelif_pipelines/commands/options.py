@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from aelif import images
+from aelif.config import require
+
+if TYPE_CHECKING:
+    from aelif_pipelines.deployment import Deployment
 
 console = Console()
 
@@ -20,3 +26,35 @@ TrackingUri = Annotated[
         show_default=False,
     ),
 ]
+CpuImage = Annotated[
+    str,
+    typer.Option(
+        envvar="AELIF_CPU_IMAGE", help="Image of steps that run no model: NAME@sha256:DIGEST.", show_default=images.CPU
+    ),
+]
+GpuImage = Annotated[
+    str, typer.Option(envvar="AELIF_GPU_IMAGE", help="Image of the others, likewise.", show_default=images.GPU)
+]
+Queue = Annotated[str, typer.Option(help="Kueue's LocalQueue; none: pods are not queued.", show_default=False)]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", help="key=value on every pod, to account its costs; repeatable.")
+]
+
+
+def read_deployment(cpu_image: str, gpu_image: str, queue: str, labels: list[str] | None) -> Deployment:
+    """Return what these options say of the installation.
+
+    Raises:
+        ValueError: for a label without a value, and as `Deployment` does.
+    """
+    from aelif_pipelines.deployment import Deployment
+
+    pairs = [label.partition("=") for label in labels or ()]
+    for (key, equals, _), label in zip(pairs, labels or (), strict=True):
+        require(bool(key and equals), "label", label, "write key=value")
+    return Deployment(
+        cpu_image=cpu_image or images.CPU,
+        gpu_image=gpu_image or images.GPU,
+        queue=queue,
+        labels={key: value for key, _, value in pairs},
+    )

@@ -94,7 +94,7 @@ def run(
 
 def _absolute(uri: str) -> str:
     """Return a local path as absolute, other URIs unchanged: steps run in other folders."""
-    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
+    return uri if "://" in uri or uri.startswith("builtin:") else str(Path(uri).expanduser().resolve())
 
 
 def _run(runs: Any, output: Path, *, tracking: TrackingConfig, caching: bool) -> None:
@@ -115,34 +115,6 @@ def _run(runs: Any, output: Path, *, tracking: TrackingConfig, caching: bool) ->
         console.print("Stopped. Finished steps and checkpoints are kept: the same command goes on from here.")
         raise typer.Exit(130) from None
     print_outcome(console, summary, output, store=tracking.tracking_uri)
-
-
-def compile_(
-    pipeline: Annotated[str, typer.Argument(help="robustness or retrain.")] = "robustness",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Pipeline package to write; else PIPELINE.yaml.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Write a pipeline as a Kubeflow Pipelines package (IR YAML) to upload to a cluster.
-
-    Example: aelif compile retrain --output retrain.yaml
-    """
-    import warnings
-
-    from kfp.compiler import Compiler
-
-    from aelif_pipelines.graphs import load_pipeline
-
-    graph = load_pipeline(pipeline)
-    output = output or Path(f"{pipeline}.yaml")
-    if output.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"output = {str(output)!r}: give a .yaml file")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Compiler().compile(graph, str(output))
-    console.print(f"Wrote {output}. Upload it in the Kubeflow Pipelines page, or with the kfp client.")
 
 
 def recipes(debug: Debug = False) -> None:
