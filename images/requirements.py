@@ -23,7 +23,7 @@ MODELS_ONLY = frozenset(
 `tests/images/test_requirements.py` follows the imports of every CPU step and holds this.
 """
 
-EXTRAS = {"cpu": ("server",), "gpu": ("gpu-metrics", "optimizers")}
+EXTRAS = {"cpu": ("server",), "gpu": ("gpu-metrics", "optimizers", "trainer")}
 """Image → extras of pyproject.toml that it holds; the CPU image also serves MLflow (manifests/base/servers)."""
 
 
