@@ -8,7 +8,7 @@ STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature
-.PHONY: base-image images wheels clean
+.PHONY: golden base-image images wheels clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ lint: $(READY)  ## ruff: rules and format
 
 types: $(READY)  ## mypy
 	$(BIN)/mypy
+
+golden: $(READY)  ## write what the pipelines compile to into tests/pipelines/golden, to review the difference
+	$(BIN)/python -m tests.pipelines.golden
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

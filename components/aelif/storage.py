@@ -1,4 +1,4 @@
-"""Where inputs come from and results go: local folders, archives, and `s3://` prefixes (any endpoint, by boto3)."""
+"""Where inputs come from and results go: local folders, archives, shipped photos, `s3://` prefixes (by boto3)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from typing import Any
 
 from aelif.archives import MAX_BYTES, check_size, inside_of, is_archive, unpack
 from aelif.artifacts import digest_of, new_folder, sha256_of
+from aelif.config import require
+
+BUILTIN = "builtin:"
+EXAMPLES = Path(__file__).parent / "prepare" / "examples"
+"""Photos of subjects that come with the package, on every machine and in every image."""
 
 _S3_REMEDIES = {
     "NoSuchBucket": "there is no such bucket; check its name and AWS_ENDPOINT_URL",
@@ -41,7 +46,8 @@ def fetch(uri: str, destination: Path, *, max_bytes: int = MAX_BYTES) -> Path:
     yields that folder. ``s3://bucket/prefix`` is downloaded to `destination`.
 
     Args:
-        uri: local path, or ``s3://bucket/prefix``; credentials and AWS_ENDPOINT_URL as boto3 reads them.
+        uri: local path, ``builtin:NAME``, or ``s3://bucket/prefix``, with what boto3 reads: credentials,
+            AWS_ENDPOINT_URL.
         destination: folder to create; untouched for a local folder.
         max_bytes: limit of what is downloaded or unpacked.
 
@@ -112,11 +118,16 @@ def local_copy(destination: str) -> Iterator[Path]:
 
 
 def local_path(uri: str) -> Path:
-    """Return the existing local path that `uri` names; ``~`` is the home folder.
+    """Return the existing local path that `uri` names; ``~`` is the home folder, ``builtin:NAME`` shipped photos.
 
     Raises:
         ValueError: if it does not exist, or has a scheme that is not known.
     """
+    if uri.startswith(BUILTIN):
+        name = uri.removeprefix(BUILTIN)
+        known = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
+        require(name in known, "photos", uri, f"shipped are {', '.join(BUILTIN + one for one in known)}")
+        return EXAMPLES / name
     if "://" in uri:
         raise ValueError(f"{uri}: unknown scheme; give a local path or s3://bucket/prefix")
     path = Path(uri).expanduser()

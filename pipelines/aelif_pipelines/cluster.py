@@ -18,6 +18,7 @@ from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
 from aelif.config import RunConfig, TrackingConfig, require, to_dict
+from aelif.storage import BUILTIN
 from aelif_pipelines.arguments import pipeline_arguments
 from aelif_pipelines.errors import CommandError
 
@@ -172,13 +173,14 @@ def _refuse_local_inputs(config: RunConfig) -> None:
     """Raise ValueError for photos or models that lie on this machine."""
     subjects = config.data.subjects
     fields = [(f"data.more_subjects[{i}].instance_images", s.instance_images) for i, s in enumerate(subjects[1:])]
-    for name, uri in [("data.instance_images", config.data.instance_images), *fields]:
-        require(
-            uri.startswith("s3://"), name, uri, "pods see no folder of this machine; upload the photos and give s3://…"
-        )
-    reference = config.data.reference_images
-    require(not reference or reference.startswith("s3://"), "data.reference_images", reference,
-            "pods see no folder of this machine; upload the photos and give s3://…")  # fmt: skip
+    fields += [("data.instance_images", config.data.instance_images)]
+    if config.data.reference_images:
+        fields += [("data.reference_images", config.data.reference_images)]
+    require(config.pipeline != "retrain" or not config.data.instance_images.startswith(BUILTIN),
+            "data.instance_images", config.data.instance_images, "these never change; give yours: s3://…")  # fmt: skip
+    for name, uri in fields:
+        require(uri.startswith(("s3://", BUILTIN)), name, uri,
+                "pods see no folder of this machine; upload the photos and give s3://…")  # fmt: skip
     models = (
         ("base_model", config.base_model),
         ("score.scorer", config.score.scorer),

@@ -137,14 +137,15 @@ def check_inputs(config: RunConfig) -> None:
     from aelif.models.resolve import model_kind
     from aelif.prepare.photos import read_subject
     from aelif.prepare.reference import photo_fingerprints
+    from aelif.storage import local_path
 
     model_kind(config.base_model)
     data = config.data
     photo_fingerprints(data)  # names what is missing, in folders and in S3
     measured = [replace(data, instance_images=data.reference_images, more_subjects=())] if data.reference_images else []
     for subject in (*data.subjects, *measured):
-        photos = Path(subject.instance_images)
-        if photos.is_dir():
+        uri = subject.instance_images
+        if not uri.startswith("s3://") and (photos := local_path(uri)).is_dir():
             read_subject(photos, subject, image_size=data.image_size)
 
 

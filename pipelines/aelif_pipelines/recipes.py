@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from aelif.config import (
     HELD_OUT,
@@ -24,11 +23,8 @@ from aelif.config import (
     nearest,
 )
 
-EXAMPLES = Path(__file__).parent / "examples"
-"""Subjects that come with the package."""
-
 _BACKPACK = DataConfig(
-    instance_images=str(EXAMPLES / "backpack"),
+    instance_images="builtin:backpack",
     instance_prompt="a photo of sks backpack",
     class_prompt="a photo of a backpack",
 )

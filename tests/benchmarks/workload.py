@@ -14,7 +14,7 @@ from PIL import Image
 from aelif.artifacts import ImageRecord, write_image_records
 from aelif.config import DataConfig, LoraConfig, OptimizerConfig, SynthesisConfig, TrainConfig
 from aelif.models.miniature.export import WEIGHTS
-from aelif_pipelines.recipes import EXAMPLES
+from aelif.storage import EXAMPLES
 
 PHOTOS = EXAMPLES / "backpack"
 INSTANCE_PROMPT, CLASS_PROMPT = "a photo of sks backpack", "a photo of a backpack"

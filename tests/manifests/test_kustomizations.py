@@ -79,6 +79,7 @@ def test_nothing_is_taken_from_the_network() -> None:
 
 def test_every_file_is_used() -> None:
     used = {path.resolve() for path in KUSTOMIZATIONS}
+    used.add(MANIFESTS / "overlays" / "dev" / "run.yaml")  # settings of a run, for `aelif submit --config`
     for path in KUSTOMIZATIONS:
         content = read(path)
         named = [

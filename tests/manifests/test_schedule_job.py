@@ -61,3 +61,9 @@ def test_settings_are_valid_on_a_cluster(objects: tuple[Object, ...]) -> None:
         command="aelif schedule create",
     )
     assert arguments["data"]["instance_images"] == "s3://example-photos/backpack"
+
+
+def test_settings_of_dev_ask_for_no_gpu_and_fit_its_node() -> None:
+    config = load_config("quickstart", file=MANIFESTS / "overlays" / "dev" / "run.yaml", changes={})
+    assert (config.cluster.accelerators, config.cluster.memory) == (0, "4Gi")
+    assert config.base_model.startswith("builtin:")

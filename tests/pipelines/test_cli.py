@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from aelif.config import FAMILIES
+from aelif.storage import EXAMPLES
 from aelif_pipelines.plans import PLANS
-from aelif_pipelines.recipes import EXAMPLES, RECIPES
+from aelif_pipelines.recipes import RECIPES
 
 COMMANDS = (
     "run", "compile", "report", "ui", "perturb", "doctor",

@@ -44,7 +44,7 @@ def server():
 
 def on_s3(**changes):
     config = recipe("retrain")
-    return replace(config, data=replace(config.data, instance_images="s3://photos/backpack", **changes))
+    return replace(config, data=replace(config.data, **{"instance_images": "s3://photos/backpack", **changes}))
 
 
 ARGUMENTS = {**cluster_arguments(on_s3(), tracking=SERVER), "code_version": "c0de"}
@@ -257,7 +257,7 @@ def test_arguments_are_the_pipelines_parameters_and_name_nothing_local(package):
 @pytest.mark.parametrize(
     ("config", "given", "message"),
     [
-        (recipe("retrain"), {}, r"data.instance_images = .*upload the photos and give s3://"),
+        (on_s3(instance_images="photos"), {}, r"data.instance_images = .*upload the photos and give s3://"),
         (on_s3(reference_images="photos"), {}, "data.reference_images = 'photos'"),
         (replace(on_s3(), base_model="/models/sdxl"), {}, "base_model = '/models/sdxl'"),
         (on_s3(), {"tracking": TrackingConfig(tracking_uri="sqlite:////tmp/mlflow.db")}, "tracking-uri = 'sqlite"),
@@ -326,7 +326,7 @@ def test_wrong_words_are_told_before_the_server_is_asked():
     for arguments, message in (
         (("create", "nightly", "--cron", "0 3 * * *"), "seconds first; write '0 0 3"),
         (("create", "Nightly!", "--cron", "0 0 3 * * *"), "lower-case letters"),
-        (("create", "nightly", "--cron", "0 0 3 * * *"), "pods see no folder"),
+        (("create", "nightly", "--cron", "0 0 3 * * *"), "these never change; give yours"),
         (("create", "nightly", "--cron", "0 0 3 * * *", "--zone", "Mars"), "no such time zone"),
     ):
         with pytest.raises(ValueError, match=message):

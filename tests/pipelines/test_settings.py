@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from aelif.config import RunConfig, from_dict, to_dict
+from aelif.storage import local_path
 from aelif_pipelines.recipes import RECIPES, recipe
 from aelif_pipelines.settings import load_config, parse_assignment
 
@@ -16,7 +17,7 @@ def test_every_recipe_survives_its_own_text(name: str):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_ships_its_photos(name: str):
-    assert len(list(Path(recipe(name).data.instance_images).glob("*.jpg"))) >= 4
+    assert len(list(local_path(recipe(name).data.instance_images).glob("*.jpg"))) >= 4
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path):

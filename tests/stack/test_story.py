@@ -14,8 +14,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from aelif.artifacts import read_json
 from aelif.randomness import numpy_generator
+from aelif.storage import EXAMPLES
 from aelif_pipelines.display import EventTail
-from aelif_pipelines.recipes import EXAMPLES
 from aelif_pipelines.stack import status
 
 NAME = "aelif-story"

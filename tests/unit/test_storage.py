@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from aelif.archives import unpack
-from aelif.storage import fetch, fingerprint, local_copy
+from aelif.storage import EXAMPLES, fetch, fingerprint, local_copy
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,13 @@ def test_a_missing_folder_and_an_unknown_scheme_are_named(uri, tmp_path):
         fetch(uri, tmp_path / "copy")
     with pytest.raises(ValueError, match=uri):
         fingerprint(uri)
+
+
+def test_shipped_photos_are_found_by_name_and_others_named(tmp_path):
+    assert len(list(fetch("builtin:backpack", tmp_path / "none").glob("*.jpg"))) >= 4
+    assert fingerprint("builtin:backpack") == fingerprint(str(EXAMPLES / "backpack"))
+    with pytest.raises(ValueError, match=r"photos = 'builtin:bagpack': shipped are .*builtin:backpack"):
+        fetch("builtin:bagpack", tmp_path / "none")
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_zip, "a.zip"), (make_tar, "a.tar.gz"), (make_tar, "a.TGZ")])

@@ -24,7 +24,7 @@ class Subject:
     """One subject: its photos and its name."""
 
     instance_images: str
-    """Folder, archive or ``s3://`` prefix with photos of the subject."""
+    """Folder, archive or ``s3://`` prefix with photos of the subject; ``builtin:backpack`` is shipped."""
     instance_prompt: str
     """Prompt with the identifier: "a photo of sks backpack"."""
     class_prompt: str

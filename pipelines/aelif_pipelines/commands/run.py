@@ -94,7 +94,7 @@ def run(
 
 def _absolute(uri: str) -> str:
     """Return a local path as absolute, other URIs unchanged: steps run in other folders."""
-    return uri if "://" in uri else str(Path(uri).expanduser().resolve())
+    return uri if "://" in uri or uri.startswith("builtin:") else str(Path(uri).expanduser().resolve())
 
 
 def _run(runs: Any, output: Path, *, tracking: TrackingConfig, caching: bool) -> None:
