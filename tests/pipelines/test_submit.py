@@ -1,9 +1,13 @@
 """A run is checked without a server, then made once on a server that answers like Kubeflow's."""
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
 from tests.pipelines.kfp_runs import Workflow
 from tests.pipelines.kfp_server import KfpServer
@@ -12,13 +16,16 @@ from typer.testing import CliRunner
 from aelif_pipelines.cli import app
 from aelif_pipelines.cluster import ClusterError
 from aelif_pipelines.commands.options import console
+from aelif_pipelines.commands.submit import CANCELED, INTERRUPTED, LOST
 from aelif_pipelines.deployment import Deployment
 from aelif_pipelines.package import compile_package
+from aelif_pipelines.pods import MOST_PODS
 
 GIVEN = (
     "smoke", "--instance-images", "s3://photos/backpack", "--tracking-uri", "http://mlflow:5000", "--name", "first",
 )  # fmt: skip
 OPEN = ".root.exit-handler-1.open-run"
+ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -167,7 +174,7 @@ def test_images_by_digest_are_no_warning():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("smoke", "--tracking-uri", "http://mlflow:5000"), "pods see no folder"),
+        (("smoke", "--instance-images", "photos", "--tracking-uri", "http://mlflow:5000"), "pods see no folder"),
         (("smok", *GIVEN[1:]), "did you mean 'smoke'"),
         ((*GIVEN, "--tracking-uri", "http://localhost:5000"), "that is the pod itself"),
         ((*GIVEN, "--gpu-image", "example.org/gpu"), "it may mean another image tomorrow"),
@@ -190,3 +197,22 @@ def test_a_run_that_is_stopped_is_being_canceled(server):
     assert server.runs[run_id].state == "CANCELING"
     with pytest.raises(ClusterError, match="404 Run nothing not found"):
         aelif("stop", "nothing", "--host", server.url)
+
+
+PAGES = "\n".join((ROOT / page).read_text() for page in ("docs/operations.md", "README.md"))
+COMMANDS = re.findall(r"^aelif (submit|follow|stop) (.*)$", PAGES.replace("\\\n", " "), flags=re.MULTILINE)
+
+
+def test_the_guide_has_each_command():
+    assert {name for name, _ in COMMANDS} == {"submit", "follow", "stop"}
+
+
+@pytest.mark.parametrize(("name", "words"), COMMANDS)
+def test_commands_of_the_guide_have_their_options(name, words):
+    typer.main.get_command(app).commands[name].make_context(name, shlex.split(words, comments=True))
+
+
+def test_exit_codes_of_the_guide_are_the_commands():
+    table = re.findall(r"^\| (\d+) \| (.*) \|$", PAGES.partition("| exit code |")[2].partition("```")[0], re.MULTILINE)
+    assert [int(code) for code, _ in table] == [0, 1, 2, CANCELED, LOST, INTERRUPTED]
+    assert f"Beyond {MOST_PODS} submit" in PAGES
