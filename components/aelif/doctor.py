@@ -27,8 +27,8 @@ MIN_FREE_BYTES = 2 * 2**30
 """Room that the quickstart and its tracking store need, with a margin."""
 
 CACHE_VARIABLES = (
-    "HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR", "TRITON_CACHE_DIR", "AELIF_MODEL_CACHE",
-    "AELIF_SPOOL",
+    "HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR", "TRITON_CACHE_DIR",
+    "AELIF_MODEL_CACHE", "AELIF_SPOOL",
 )  # fmt: skip
 """What tells libraries where they may write, beside the folders of artifacts."""
 
