@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "no-context.json"))
     monkeypatch.setattr("aelif_pipelines.follow.EVERY_S", 0.0)
     monkeypatch.setattr(console, "_width", 160)
+    before = signal.getsignal(signal.SIGTERM)  # which the commands change
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
