@@ -154,7 +154,7 @@ def _graph(cluster: Cluster, run: Any) -> Task:
     """Return the run's steps, from the package that it was made of."""
     package = run.pipeline_spec
     reference = run.pipeline_version_reference
-    if not package and reference:
+    if not package and reference and reference.pipeline_version_id:
         package = cluster.client.pipelines.pipeline_service_get_pipeline_version(
             reference.pipeline_id, reference.pipeline_version_id, _request_timeout=_TIMEOUT_S
         ).pipeline_spec

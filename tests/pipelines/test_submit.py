@@ -194,6 +194,16 @@ def test_wrong_words_are_told_before_the_server_is_asked(words, message):
         aelif("submit", *words, "--host", "http://127.0.0.1:1")
 
 
+def test_ctrl_c_while_submitting_says_that_the_run_may_be_there(server, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aelif_pipelines.submit._create", interrupt)
+    done = aelif("submit", *GIVEN, "--host", server.url)
+    assert done.code == 130
+    assert "the run first by then, it goes on" in done.text
+
+
 def test_a_run_that_is_stopped_is_being_canceled(server):
     aelif("submit", *GIVEN, "--no-wait", "--host", server.url)
     (run_id,) = server.runs

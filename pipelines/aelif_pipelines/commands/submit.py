@@ -59,8 +59,9 @@ def submit(
 ) -> None:
     """Run a recipe on a cluster and follow its steps; Ctrl-C ends the following, not the run.
 
-    The pipeline is uploaded where this version of it is not there yet. Exit codes: 0 succeeded, 1 failed or could
-    not be submitted, 2 wrong usage, 3 canceled, 4 the server stayed away (the run may go on), 130 Ctrl-C (the run goes on).
+    The pipeline is uploaded where this version of it is not there yet. Exit codes: 0 succeeded, 1 failed or
+    could not be submitted, 2 wrong usage, 3 canceled, 4 the server stayed away (the run may go on), 130 Ctrl-C
+    (the run goes on).
 
     Example: aelif submit sdxl --instance-images s3://photos/backpack --tracking-uri http://mlflow.aelif:5000
     --host http://127.0.0.1:8888
@@ -163,7 +164,7 @@ def _follow(cluster: Cluster, run_id: str, again: str) -> None:
     steps = ended.state.steps
     some = f"{ended.state.done} of {len(steps)} steps"
     if ended.end == "succeeded":
-        rest = "" if ended.state.done == len(steps) else "; the others were not needed"
+        rest = "; the others were not needed" if 0 < ended.state.done < len(steps) else ""
         console.print(f"[green]Succeeded:[/] {ended.name}, {some}{rest}.", highlight=False)
         return
     if ended.end == "canceled":
