@@ -69,7 +69,7 @@ def _workflow(cluster: Cluster, run_id: str) -> dict[str, Any]:
     try:
         answer = json.loads(_get(cluster, f"/apis/v1beta1/runs/{run_id}"))
         found = json.loads(answer["pipeline_runtime"]["workflow_manifest"])
-    except (ApiException, HTTPError, KeyError, TypeError, ValueError):  # an extra, which a server may not have
+    except (ApiException, HTTPError, OSError, KeyError, TypeError, ValueError):  # an extra, which a server may not have
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -77,7 +77,7 @@ def _workflow(cluster: Cluster, run_id: str) -> dict[str, Any]:
 def _log(cluster: Cluster, run_id: str, pod: str) -> tuple[str, ...]:
     try:
         text = _get(cluster, f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log")
-    except (ApiException, HTTPError):  # the pod is gone, and logs are not archived
+    except (ApiException, HTTPError, OSError):  # the pod is gone, and logs are not archived
         return ()
     if text.startswith('{"error_'):  # the server answers 200 before it has looked
         return ()

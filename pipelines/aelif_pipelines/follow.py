@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
@@ -24,6 +24,7 @@ _TRANSIENT = frozenset({0, 401, 408, 425, 429, 500, 502, 503, 504})
 _LATE_DETAILS = 3
 """Looks after the end: the server is told of a run's end before that of its steps."""
 
+Answer = TypeVar("Answer")
 End = Literal["succeeded", "failed", "canceled"]
 
 
@@ -66,8 +67,12 @@ def follow(cluster: Cluster, run_id: str, display: Display, *, clock: Clock | No
         LostServerError: if it stays away for `PATIENCE_S`.
     """
     clock = clock or Clock()
-    run = _ask(cluster, run_id, display, clock)
-    graph = _graph(cluster, run)
+
+    def look() -> Any:
+        return _ask(cluster, lambda: _get(cluster, run_id), display, clock)
+
+    run = look()
+    graph = _ask(cluster, lambda: _graph(cluster, run), display, clock)
     canceled = False
     while True:
         state = read_states(_details(run), graph)
@@ -76,12 +81,12 @@ def follow(cluster: Cluster, run_id: str, display: Display, *, clock: Clock | No
         if str(run.state) in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"):
             break
         clock.sleep(EVERY_S)
-        run = _ask(cluster, run_id, display, clock)
+        run = look()
     for _ in range(_LATE_DETAILS):
         if not any(step.state == "running" for step in state.steps):
             break
         clock.sleep(EVERY_S)
-        state = read_states(_details(_ask(cluster, run_id, display, clock)), graph)
+        state = read_states(_details(look()), graph)
         display.show(state)
     succeeded = str(run.state) in ("SUCCEEDED", "SKIPPED")
     return Ended(
@@ -91,18 +96,16 @@ def follow(cluster: Cluster, run_id: str, display: Display, *, clock: Clock | No
     )
 
 
-def _ask(cluster: Cluster, run_id: str, display: Display, clock: Clock) -> Any:
-    """Return the run, once the server answers."""
+def _ask(cluster: Cluster, question: Callable[[], Answer], display: Display, clock: Clock) -> Answer:
+    """Return what the server says, once it answers."""
     since: float | None = None
     wait = EVERY_S
     while True:
         try:
-            run = cluster.client.runs.run_service_get_run(run_id, _request_timeout=_TIMEOUT_S)
-            if run.run_id:
-                if since is not None:
-                    display.tell("The server answers again.")
-                return run
-            fault = "an answer that is no run, perhaps a login page"
+            answer = question()
+            if since is not None:
+                display.tell("The server answers again.")
+            return answer
         except (ApiException, HTTPError, OSError) as error:  # OSError: the token's file, while it is replaced
             with clear_errors(cluster.host):
                 if isinstance(error, ApiException) and (error.status or 0) not in _TRANSIENT:
@@ -118,6 +121,14 @@ def _ask(cluster: Cluster, run_id: str, display: Display, clock: Clock) -> Any:
                                   f"({fault}); the run goes on there")  # fmt: skip
         clock.sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+def _get(cluster: Cluster, run_id: str) -> Any:
+    """Return the run."""
+    run = cluster.client.runs.run_service_get_run(run_id, _request_timeout=_TIMEOUT_S)
+    if not run.run_id:  # the client takes a login page for an empty answer
+        raise ApiException(status=401, reason="a page, perhaps a login")
+    return run
 
 
 def _fault(error: Exception) -> str:
@@ -143,11 +154,10 @@ def _graph(cluster: Cluster, run: Any) -> Task:
     """Return the run's steps, from the package that it was made of."""
     package = run.pipeline_spec
     reference = run.pipeline_version_reference
-    if not package and reference:
-        with clear_errors(cluster.host):
-            package = cluster.client.pipelines.pipeline_service_get_pipeline_version(
-                reference.pipeline_id, reference.pipeline_version_id, _request_timeout=_TIMEOUT_S
-            ).pipeline_spec
+    if not package and reference and reference.pipeline_version_id:
+        package = cluster.client.pipelines.pipeline_service_get_pipeline_version(
+            reference.pipeline_id, reference.pipeline_version_id, _request_timeout=_TIMEOUT_S
+        ).pipeline_spec
     spec: Mapping[str, Any] = (package or {}).get("pipeline_spec", package or {})
     if "root" not in spec:
         raise ClusterError(f"run {run.run_id}: its pipeline is gone from the server, so its steps are unknown; look at "

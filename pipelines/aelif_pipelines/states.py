@@ -5,10 +5,14 @@ what it has are the identifiers of the nodes that follow it. Those are hashes of
 `aelif_pipelines.steps` foretells, so a node is recognised by its child. A step is such nodes (Kubeflow 2.17):
 ``NAME-driver`` → ``NAME`` → ``executor`` → ``executor(0)``, ``executor(1)`` …, the pods of its attempts. A cached
 step's ``executor`` has no pods. Which of several pods waits for a machine cannot be told, only how many do.
+
+On a server that names its nodes otherwise no step is recognised: then those of one name are counted, without saying
+which trial they are of.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -87,6 +91,8 @@ def read_states(details: Iterable[Any], run: Task) -> RunState:
     unused = sum(detail.display_name == "executor" and detail.state == "SKIPPED" for detail in found)
     if sum(step.state == "cached" for step in steps) > unused:  # a package without repetitions: its pods are not told
         steps = [replace(step, state="succeeded") if step.state == "cached" else step for step in steps]
+    if all(step.state == "" for step in steps):
+        steps = _counted(steps, found)
     drivers = {str(detail.display_name) for detail in found if detail.state == "FAILED"}
     return RunState(
         steps=tuple(steps),
@@ -107,11 +113,32 @@ def _step(step: Task, node: str, nodes: Mapping[tuple[str, str], Any], workflow:
         pods.append(pod)
     if state == "succeeded" and not pods:
         state = "cached"
-    ended = detail.end_time if detail.end_time and detail.end_time >= detail.start_time else None
     return StepState(
-        name=step.name, label=step.label, state=state, began=detail.start_time, ended=ended if state in ENDED else None,
-        attempts=max(1, len(pods)), pod=pods[-1].rpartition("-")[2] if pods else "",
+        name=step.name, label=step.label, state=state, began=detail.start_time,
+        ended=_end(detail) if state in ENDED else None, attempts=max(1, len(pods)),
+        pod=pods[-1].rpartition("-")[2] if pods else "",
     )  # fmt: skip
+
+
+def _counted(steps: list[StepState], details: list[Any]) -> list[StepState]:
+    """Return the states of unrecognised steps: as many of each name as the server tells of."""
+    left = {step.name: [detail for detail in details if detail.display_name == step.name] for step in steps}
+    counts = Counter(step.name for step in steps)
+    numbers: Counter[str] = Counter()
+    counted = []
+    for step in steps:
+        numbers[step.name] += 1
+        many = f"{numbers[step.name]} of {counts[step.name]}" if counts[step.name] > 1 else ""
+        detail = left[step.name].pop(0) if left[step.name] else None
+        state = _STATES.get(str(detail.state), "") if detail else ""
+        counted.append(StepState(name=step.name, label=many, state=state, began=detail.start_time if detail else None,
+                                 ended=_end(detail) if state in ENDED else None))  # fmt: skip
+    return counted if any(step.state for step in counted) else steps
+
+
+def _end(detail: Any) -> datetime | None:
+    """Return when a node ended; the server calls "not yet" a time long ago."""
+    return detail.end_time if detail.end_time and detail.end_time >= detail.start_time else None
 
 
 def node_id(workflow: str, node: str) -> str:

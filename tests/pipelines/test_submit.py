@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "no-context.json"))
     monkeypatch.setattr("aelif_pipelines.follow.EVERY_S", 0.0)
     monkeypatch.setattr(console, "_width", 160)
+    before = signal.getsignal(signal.SIGTERM)  # which the commands change
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,16 @@ def test_images_by_digest_are_no_warning():
 def test_wrong_words_are_told_before_the_server_is_asked(words, message):
     with pytest.raises(ValueError, match=message):
         aelif("submit", *words, "--host", "http://127.0.0.1:1")
+
+
+def test_ctrl_c_while_submitting_says_that_the_run_may_be_there(server, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aelif_pipelines.submit._create", interrupt)
+    done = aelif("submit", *GIVEN, "--host", server.url)
+    assert done.code == 130
+    assert "the run first by then, it goes on" in done.text
 
 
 def test_a_run_that_is_stopped_is_being_canceled(server):

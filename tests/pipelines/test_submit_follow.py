@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kfp_server_api import ApiException
 from rich.console import Console
 from tests.pipelines.kfp_runs import Workflow
 from tests.pipelines.kfp_server import KfpServer
@@ -45,6 +46,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "no-context.json"))
     monkeypatch.setattr("aelif_pipelines.follow.EVERY_S", 0.0)
     monkeypatch.setattr(console, "_width", 160)
+    before = signal.getsignal(signal.SIGTERM)  # which the commands change
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,22 @@ def test_cached_repeated_and_waiting_steps_are_known(graph):
     assert found["open-run", ""].state == "cached"
     assert found["train-dreambooth", TRIALS[0]].attempts == 2
     assert state.waiting == 1
+
+
+class OtherNames(Workflow):
+    """Of a server that makes identifiers otherwise."""
+
+    def identifier(self, node: str) -> str:
+        return f"{self.name}-{super().identifier(node)[::-1]}"
+
+
+def test_where_steps_cannot_be_recognised_they_are_counted_without_saying_which(graph):
+    workflow = OtherNames().step(OPEN, "SUCCEEDED").step(TRAIN[1], "RUNNING").step(TRAIN[2], "SUCCEEDED")
+    state = read_states(workflow.details(), graph)
+    found = {step.label: step.state for step in state.steps if step.name == "train-dreambooth"}
+    assert sorted(found.items()) == [("1 of 3", found["1 of 3"]), ("2 of 3", found["2 of 3"]), ("3 of 3", "")]
+    assert sorted(found.values()) == ["", "running", "succeeded"]
+    assert (state.done, len(state.steps)) == (2, STEPS)
 
 
 def test_no_step_has_begun_in_an_empty_run(graph):
@@ -230,6 +250,21 @@ def test_a_token_that_is_renewed_during_the_wait_is_read_again(submission, graph
     assert ended.end == "succeeded"
     assert "401" in told.words[0]
     assert len(slept) == 4
+
+
+def test_a_server_that_is_away_when_the_package_is_asked_for_loses_no_run(server, submission, graph, monkeypatch):
+    run_id = made(server, submission)
+    server.story = [("SUCCEEDED", whole(graph))]
+    cluster = connect(host=server.url)
+    ask, answers = cluster.client.pipelines.pipeline_service_get_pipeline_version, [503, 200]
+
+    def once_away(*words, **options):
+        if answers.pop(0) == 503:
+            raise ApiException(status=503, reason="Service Unavailable")
+        return ask(*words, **options)
+
+    monkeypatch.setattr(cluster.client.pipelines, "pipeline_service_get_pipeline_version", once_away)
+    assert follow(cluster, run_id, Told(), clock=fast_clock([])).end == "succeeded"
 
 
 def test_a_run_whose_package_was_sent_along_is_followed(server, submission, graph):
@@ -354,16 +389,12 @@ def test_a_server_that_stays_away_is_exit_code_4_and_the_run_is_not_lost(server,
 def test_ctrl_c_ends_the_following_and_not_the_run(server, submission, monkeypatch):
     run_id = made(server, submission)
     server.story = [("RUNNING", Workflow().step(OPEN, "RUNNING"))]
-    before = signal.getsignal(signal.SIGTERM)
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("aelif_pipelines.follow.Clock", lambda: Clock(sleep=interrupt))
-    try:
-        done = command("follow", run_id, "--host", server.url)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = command("follow", run_id, "--host", server.url)
     assert done.exit_code == 130
     assert "The run goes on." in done.output
     assert f"Stop it: aelif stop {run_id} --host {server.url}" in done.output

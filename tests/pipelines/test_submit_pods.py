@@ -10,7 +10,7 @@ from aelif_pipelines.cluster import cluster_arguments
 from aelif_pipelines.package import compile_package
 from aelif_pipelines.pods import MOST_PODS, PodPlan, check_pods, pod_plan
 from aelif_pipelines.recipes import recipe
-from aelif_pipelines.settings import load_config
+from aelif_pipelines.settings import load_config, load_runs
 from aelif_pipelines.steps import Task, expand, read_package
 from aelif_pipelines.submit import without_caching
 
@@ -117,6 +117,17 @@ def test_nodes_are_named_as_kubeflows_compiler_for_argo_names_them(specs):
     shard = "for-loop-1.iteration-iterations(0:0).iteration-item"
     assert steps["synthesize-images", label] == f"{turn}.{shard}.synthesize-images"
     assert steps["close-run", ""] == ".root.exit-handler-1.onExit.close-run"
+
+
+def test_figures_of_the_guide(specs):
+    guide = " ".join((Path(__file__).parents[2] / "docs/operations.md").read_text().split())
+    small = {plan(specs, on_s3(name)).pods for name in ("quickstart", "sdxl")}
+    parts = load_runs("paper-full", changes={"data.instance_images": "s3://photos/backpack"})
+    large = {plan(specs, part).pods for part in parts.values()}
+    assert (
+        f"`quickstart` and `sdxl` make {small.pop()} pods of steps, `paper-full` {large.pop()} for each part" in guide
+    )
+    assert not small | large
 
 
 def test_too_many_pods_are_refused_with_what_to_do_instead(specs):

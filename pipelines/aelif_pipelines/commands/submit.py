@@ -59,8 +59,9 @@ def submit(
 ) -> None:
     """Run a recipe on a cluster and follow its steps; Ctrl-C ends the following, not the run.
 
-    The pipeline is uploaded where this version of it is not there yet. Exit codes: 0 succeeded, 1 failed,
-    2 wrong usage, 3 canceled, 4 the server stayed away (the run may go on), 130 Ctrl-C (the run goes on).
+    The pipeline is uploaded where this version of it is not there yet. Exit codes: 0 succeeded, 1 failed or
+    could not be submitted, 2 wrong usage, 3 canceled, 4 the server stayed away (the run may go on), 130 Ctrl-C
+    (the run goes on).
 
     Example: aelif submit sdxl --instance-images s3://photos/backpack --tracking-uri http://mlflow.aelif:5000
     --host http://127.0.0.1:8888
@@ -92,8 +93,14 @@ def submit(
             return
         for warning in submission.warnings:
             console.print(f"[yellow]![/] {warning}", highlight=False, soft_wrap=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop is as clean as Ctrl-C
         cluster = connect(host=host, namespace=namespace, token_file=token_file)
-        submitted = submit_run(cluster, submission)
+        try:
+            submitted = submit_run(cluster, submission)
+        except KeyboardInterrupt:
+            console.print(f"Interrupted. If the server had made the run {submission.name} by then, it goes on: see "
+                          "Kubeflow's page.", highlight=False, soft_wrap=True)  # fmt: skip
+            raise typer.Exit(INTERRUPTED) from None
     _print_submitted(submission, submitted)
     again = _connection(host, namespace, token_file)
     if not wait:
@@ -115,6 +122,7 @@ def follow(
     """
     from aelif_pipelines.cluster import connect
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cluster = connect(host=host, namespace=namespace, token_file=token_file)
     _follow(cluster, run_id, _connection(host, namespace, token_file))
 
@@ -144,7 +152,6 @@ def _follow(cluster: Cluster, run_id: str, again: str) -> None:
     from aelif_pipelines.run_display import RunDisplay
 
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would write over the display what that says itself
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's stop is as clean as Ctrl-C
     try:
         with RunDisplay(console) as display:
             ended = follow_run(cluster, run_id, display)
@@ -157,7 +164,7 @@ def _follow(cluster: Cluster, run_id: str, again: str) -> None:
     steps = ended.state.steps
     some = f"{ended.state.done} of {len(steps)} steps"
     if ended.end == "succeeded":
-        rest = "" if ended.state.done == len(steps) else "; the others were not needed"
+        rest = "; the others were not needed" if 0 < ended.state.done < len(steps) else ""
         console.print(f"[green]Succeeded:[/] {ended.name}, {some}{rest}.", highlight=False)
         return
     if ended.end == "canceled":
