@@ -8,7 +8,7 @@
 #   PIP_CONF  pip configuration for the build, for an index of your own; it stays out of the image
 #   TOOL      docker, podman or buildah; default: the first of them there is
 #   PUSH      1: push, and print each image by its digest
-#   SOURCE_DATE_EPOCH  time stamp of all files
+#   SOURCE_DATE_EPOCH  time stamp of all files and of the image
 set -eu
 . "$(dirname "$0")/tool.sh"
 
@@ -23,9 +23,8 @@ REVISION=$(in_git rev-parse HEAD || echo unknown)
 [ -z "$(in_git status --porcelain -- components pipelines images pyproject.toml constraints.txt)" ] || REVISION=$REVISION-dirty
 CREATED=$(in_git log -1 --format=%cI || echo unknown)
 SOURCE=${SOURCE:-$(in_git remote get-url origin | sed 's#//[^/@]*@#//#' || true)}
-# Files are dated by the last change to the lock or to images/, not by the last commit, so that a
-# change to our code leaves the layer of dependencies, gigabytes of it, as it was.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(in_git log -1 --format=%ct -- pyproject.toml constraints.txt images || true)}
+# All files are of one day in 1980, whenever they are built: a layer changes with what is in it alone. When the
+# commit was made, the label says.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800}
 
 build() {

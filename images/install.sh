@@ -1,5 +1,6 @@
 #!/bin/sh
 # One step of images/Dockerfile, run inside the build:
+#   install.sh base      the base's Python without pip, and with bytecode
 #   install.sh cpu|gpu   the locked dependencies of an image into /opt/aelif
 #   install.sh package   our own wheel into /lock/dist
 #   install.sh ours      that wheel, mounted at /dist, into /opt/aelif
@@ -15,8 +16,11 @@ fi
 
 # Bytecode that is never checked against its source: it holds no time stamp, and a read-only
 # root could not renew it. Without it every start of a step would compile what it imports.
+# Left out: tests that hold broken sources, and what packages bring for a newer Python alone.
 compile() {
-    "$ENVIRONMENT/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$@"
+    python=$1
+    shift
+    "$python" -B -m compileall -q -f -x '/(lib2to3|tests?)/|/py31[2-9]_' --invalidation-mode unchecked-hash "$@"
 }
 
 into_environment() {
@@ -24,10 +28,15 @@ into_environment() {
 }
 
 case "$1" in
+base)
+    if python3 -B -m pip --version >/dev/null 2>&1; then
+        python3 -B -m pip uninstall --quiet --yes pip setuptools wheel
+    fi
+    compile python3 "$(python3 -B -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+    ;;
 cpu | gpu)
-    python3 /lock/images/requirements.py "$1" > /lock/requirements.txt
-    into_environment --constraint /lock/constraints.txt --requirement /lock/requirements.txt
-    compile "$ENVIRONMENT"/lib/python3*/site-packages
+    into_environment --constraint /lock/constraints.txt --requirement "/lock/$1.txt"
+    compile "$ENVIRONMENT/bin/python" "$ENVIRONMENT"/lib/python3*/site-packages
     ;;
 package)
     "$PIP/pip" install --quiet --constraint /lock/constraints.txt hatchling
@@ -35,10 +44,11 @@ package)
     ;;
 ours)
     into_environment --no-deps --no-index /dist/*.whl
-    compile "$ENVIRONMENT"/lib/python3*/site-packages/aelif "$ENVIRONMENT"/lib/python3*/site-packages/aelif_pipelines
+    cd "$ENVIRONMENT"/lib/python3*/site-packages
+    compile "$ENVIRONMENT/bin/python" "$PWD/aelif" "$PWD/aelif_pipelines"
     ;;
 *)
-    echo "install.sh: cpu, gpu, package or ours, not '$1'" >&2
+    echo "install.sh: base, cpu, gpu, package or ours, not '$1'" >&2
     exit 2
     ;;
 esac

@@ -20,7 +20,7 @@ MODELS_ONLY = frozenset(
 )
 """What only steps that run a model import: the CPU image does without, and so without 5 GB of CUDA.
 
-`tests/images/test_requirements.py` follows the imports of every CPU step and holds this.
+`tests/images/test_images.py` follows the imports of every CPU step and holds this.
 """
 
 EXTRAS = {"cpu": ("server",), "gpu": ("gpu-metrics", "optimizers", "trainer")}

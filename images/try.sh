@@ -4,31 +4,42 @@
 # As user 10001, on a read-only root, with mounts for what a pod may write: /cache, /tmp, /minio.
 # No GPU is needed: the steps are those of the recipe `smoke`, on the packaged miniature models.
 #
-# Settings (environment): TOOL and REGISTRY as build.sh takes them. With buildah it needs root.
+# Settings (environment): TOOL and REGISTRY as build.sh takes them. With buildah it needs root and iproute2.
 set -eu
 . "$(dirname "$0")/tool.sh"
 
-find_tool docker podman buildah
+find_tool
 script=$ROOT/images/try_steps.py
 
+# What `docker run` below does, where only buildah is here: its own `run` has no read-only root.
 in_buildah() {
+    [ "$(id -u)" -eq 0 ] || fail "with buildah this mounts folders and changes root: run it as root"
+    command -v ip >/dev/null || fail "no ip here, which starts the loopback device; on Debian: apt-get install iproute2"
     container=$(buildah from --pull-never "$1")
-    root=$(buildah mount "$container")
     trap 'buildah rm "$container" >/dev/null' EXIT
+    root=$(buildah mount "$container")
     mkdir -p "$root/minio"
     buildah inspect --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' "$container" > "$root/try.env"
     cp "$script" "$root/try_steps.py"
-    unshare --mount sh -euc '
+    # The image's PATH has no /usr/sbin, where chroot is.
+    unshare --mount --net --pid --fork sh -euc '
         root=$1
+        ip link set lo up
         mount --bind "$root" "$root"
         for folder in tmp cache minio; do
             mount -t tmpfs -o mode=1777 tmpfs "$root/$folder"
         done
         mount -t proc proc "$root/proc"
-        mount -t devtmpfs -o ro devtmpfs "$root/dev"
-        mkdir -p /dev/shm && mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+        mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+        for device in null zero full random urandom; do
+            touch "$root/dev/$device"
+            mount --bind "/dev/$device" "$root/dev/$device"
+        done
+        mkdir "$root/dev/shm"
+        mount -t tmpfs -o mode=1777,size=1g tmpfs "$root/dev/shm"
         mount -o remount,ro,bind "$root"
-        exec env -i $(cat "$root/try.env") chroot --userspec=10001:10001 "$root" python3 /try_steps.py "$2"
+        exec env -i $(cat "$root/try.env") "$(command -v setpriv)" --no-new-privs \
+            "$(command -v chroot)" --userspec=10001:10001 --groups=10001 "$root" python3 /try_steps.py "$2"
     ' sh "$root" "$2"
     buildah rm "$container" >/dev/null
     trap - EXIT

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,8 +40,10 @@ CALLED = {
 """What later steps call an output."""
 RESULTS = {"cpu": {"photos": "*.png", "reference": "*.png"}, "gpu": {"model": "**/*.safetensors", "images": "**/*.png"}}
 """Image → output → files that must lie in it."""
+STARTS_WITHIN_S = 180
 STORE = "minio://try"
-"""Kubeflow's launcher hands steps such addresses; they read and write below /minio."""
+"""Kubeflow's launcher hands steps such addresses; the executor reads and writes below `MOUNT`."""
+MOUNT = Path("/minio")
 
 
 def run_steps(kind: str) -> dict[str, str]:
@@ -49,12 +52,14 @@ def run_steps(kind: str) -> dict[str, str]:
         package = compile_package("robustness", Path(folder) / "package.yaml")
         spec, _ = yaml.safe_load_all(package.read_text())
     config = recipe("smoke")
-    arguments = pipeline_arguments(config, Path("/tmp"), tracking=TrackingConfig(tracking_uri=""), command="try")
+    tracking = TrackingConfig(tracking_uri="sqlite:////tmp/mlflow.db")
+    arguments = pipeline_arguments(config, Path("/tmp"), tracking=tracking, command="try")
     values = arguments | {
         "trial": arguments["trials"][-1],
         "fingerprint": "",
         "base_fingerprint": "",
         "settings": arguments["prompts"],
+        "seed": 0,
         "shard": 0,
         "checkpoint_root": "",
     }
@@ -84,14 +89,19 @@ def run_step(spec: dict[str, Any], step: str, values: dict[str, Any], made: dict
         },
     }
     for address in written.values():
-        Path("/minio", address.removeprefix("minio://")).parent.mkdir(parents=True, exist_ok=True)
+        (MOUNT / address.removeprefix("minio://")).parent.mkdir(parents=True, exist_ok=True)
     command = [
         part.replace("{{$}}", json.dumps(executor_input)) for part in [*container["command"], *container["args"]]
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = execute(command)
     if done.returncode:
         sys.exit(f"✗ {step}: exit status {done.returncode}\n{done.stdout[-4000:]}")
     made |= {CALLED.get((step, name), name): address for name, address in written.items()}
+
+
+def execute(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a step's command; what it prints is kept together."""
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _artifact(name: str, address: str) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def _artifact(name: str, address: str) -> dict[str, Any]:
 def check_results(kind: str, made: dict[str, str]) -> None:
     """Say what came out; exit if something is missing."""
     for name, pattern in RESULTS[kind].items():
-        files = list(Path("/minio", made[name].removeprefix("minio://")).glob(pattern))
+        files = list((MOUNT / made[name].removeprefix("minio://")).glob(pattern))
         if not files:
             sys.exit(f"✗ {name}: no {pattern} in it")
         print(f"✓ {name}: {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
@@ -122,27 +132,43 @@ def check_rights() -> None:
 
 
 def serve_mlflow() -> None:
-    """Start MLflow's server on a new database, and ask for its health."""
+    """Start MLflow's server with accounts on new databases: it must be healthy, and answer no stranger."""
     with socket.socket() as free, TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
-        command = ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
-                   "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        command = ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", address.split(":")[1],
+                   "--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
                    "--artifacts-destination", f"{folder}/artifacts"]  # fmt: skip
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        secrets = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "try", "MLFLOW_AUTH_ADMIN_PASSWORD": "try-this-image"}
+        log = Path(folder, "log")
+        with log.open("w") as lines, subprocess.Popen(
+            command, cwd=folder, env=os.environ | secrets, stdout=lines, stderr=lines
+        ) as server:  # fmt: skip
             try:
                 began = time.monotonic()
-                while time.monotonic() < began + 120:
-                    try:
-                        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                            print(f"✓ mlflow server: {answer.read().decode()} ({time.monotonic() - began:.0f} s)")
-                            return
-                    except OSError:
-                        time.sleep(0.5)
-                sys.exit("✗ mlflow server: no answer in 120 s")
+                while _status(f"http://{address}/health") != 200:
+                    if server.poll() is not None or time.monotonic() > began + STARTS_WITHIN_S:
+                        sys.exit(f"✗ mlflow server: not healthy\n{log.read_text()[-4000:]}")
+                    time.sleep(0.5)
+                print(f"✓ mlflow server: healthy ({time.monotonic() - began:.0f} s)")
+                status = _status(f"http://{address}/api/2.0/mlflow/experiments/get?experiment_id=0")
+                if status != 401:
+                    sys.exit(f"✗ mlflow server: status {status} for a caller without an account, not 401")
+                print("✓ mlflow server: 401 for a caller without an account")
             finally:
                 server.terminate()
+
+
+def _status(url: str) -> int:
+    """Return the HTTP status that `url` answers with; 0 where nobody does."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

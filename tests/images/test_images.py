@@ -14,12 +14,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from aelif import images
+from aelif import doctor, images
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ROOT / "components"
 DOCKERFILE = (ROOT / "images" / "Dockerfile").read_text()
 STAGES = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
+
+
+def final_stage(kind: str) -> str:
+    return re.split(rf"^FROM runtime AS {kind}$", DOCKERFILE, flags=re.MULTILINE)[1].split("\nFROM ")[0]
 
 
 def required(image: str) -> list[str]:
@@ -28,14 +32,17 @@ def required(image: str) -> list[str]:
 
 
 def installed_with(names: list[str]) -> set[str]:
-    """Return the packages that come with `names`, as installed here."""
+    """Return the packages that come with `names`, as far as they are installed here."""
     seen: set[str] = set()
     todo = [Requirement(name).name for name in names]
     while todo:
         name = canonicalize_name(todo.pop())
         if name not in seen:
             seen.add(name)
-            needs = [Requirement(text) for text in metadata.requires(name) or []]
+            try:
+                needs = [Requirement(text) for text in metadata.requires(name) or []]
+            except metadata.PackageNotFoundError:  # of an extra that only GPU nodes want
+                needs = []
             todo += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     return seen
 
@@ -115,13 +122,33 @@ def test_bases_are_pinned_by_digest():
     assert re.search(r"^ARG BASE=\S+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
 
 
+def test_nothing_is_taken_by_a_name_that_moves():
+    assert not re.findall(r"^(?:FROM|ARG BASE=|COPY --from=).*:latest", DOCKERFILE, re.MULTILINE)
+    assert not re.findall(r"^(?:ADD|RUN) .*https?://", DOCKERFILE, re.MULTILINE)
+
+
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_the_final_stages_run_as_a_fixed_user_and_are_examined(kind: str):
-    stage = re.split(rf"^FROM runtime AS {kind}$", DOCKERFILE, flags=re.MULTILINE)[1].split("\nFROM ")[0]
+    stage = final_stage(kind)
     assert re.findall(r"^USER (.*)$", stage, re.MULTILINE) == ["10001:10001"]
     assert stage.index("USER") < stage.index(f"RUN python3 -m aelif.doctor --image {kind}")
     assert "org.opencontainers.image.revision" in stage
     assert "org.opencontainers.image.version" in stage
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_new_commit_leaves_the_layers_below_it(kind: str):
+    stage = final_stage(kind)
+    assert "ENV AELIF_GIT_SHA=${REVISION}" in stage
+    declared = [DOCKERFILE.index(f"ARG {name}") for name in ("REVISION", "VERSION", "CREATED", "SOURCE")]
+    assert min(declared) > DOCKERFILE.index("FROM runtime AS cpu")
+    assert stage.rindex("RUN ") < stage.index("ARG REVISION")
+
+
+def test_libraries_write_below_mounts_alone():
+    runtime = DOCKERFILE.split(" AS runtime\n")[1].split("\nFROM ")[0]
+    set_to = dict(re.findall(r"(\w+)=(/\S+)", runtime))
+    assert not [name for name in doctor.CACHE_VARIABLES if not re.match(r"/(cache|tmp)(/|$)", set_to.get(name, ""))]
 
 
 def test_no_secret_is_an_argument_of_the_build():
