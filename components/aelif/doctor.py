@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,7 +57,7 @@ def examine(output: Path) -> list[Finding]:
 def examine_image(kind: Literal["cpu", "gpu"]) -> list[Finding]:
     """Run every check of a container image, which needs no GPU; nothing is left behind."""
     checks: list[Callable[[], Finding]] = [
-        _libraries, lambda: _lock(kind), lambda: _torch(kind), _caches, _unprivileged, _tools, _models,
+        _libraries, lambda: _lock(kind), lambda: _torch(kind), _bytecode, _caches, _unprivileged, _tools, _models,
     ]  # fmt: skip
     return [check() for check in checks]
 
@@ -200,6 +200,22 @@ def _torch(kind: str) -> Finding:
     built = torch.version.cuda
     found = f"{torch.__version__} built for {f'CUDA {built}' if built else 'the CPU alone'}"
     return Finding(subject="PyTorch", found=found, ok=built is not None, remedy="install a build with CUDA")
+
+
+def _bytecode() -> Finding:
+    """A step on a read-only root would compile anew, at every start, what it imports and finds no bytecode of."""
+    import json
+
+    import kfp
+
+    sources = [module.__file__ or "" for module in (json, kfp, aelif)]
+    lacking = [source for source in sources if not Path(cache_from_source(source)).is_file()]
+    return Finding(
+        subject="bytecode",
+        found=f"none of {', '.join(lacking)}" if lacking else "of the standard library, libraries and our code",
+        ok=not lacking,
+        remedy="compile it in the build, as images/install.sh does",
+    )
 
 
 def _unprivileged() -> Finding:

@@ -164,3 +164,10 @@ def test_only_sources_reach_the_builder():
     copied = {word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
               for word in line.split()[:-1]}  # fmt: skip
     assert let_in == copied
+
+
+def test_an_image_without_bytecode_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "cache_from_source", lambda source: f"{source}.none")
+    finding = next(one for one in doctor.examine_image("gpu") if one.subject == "bytecode")
+    assert not finding.ok
+    assert "json" in finding.found
