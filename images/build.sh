@@ -7,6 +7,7 @@
 #   WHEELS    folder that holds cpu/ and gpu/ with every wheel (`make wheels`): pip then asks no index
 #   PIP_CONF  pip configuration for the build, for an index of your own; it stays out of the image
 #   TOOL      docker, podman or buildah; default: the first of them there is
+#   NO_CACHE  1: build every layer anew, as to compare its digest
 #   PUSH      1: push, and print each image by its digest
 #   SOURCE_DATE_EPOCH  time stamp of all files and of the image
 set -eu
@@ -37,6 +38,7 @@ build() {
         ls "$WHEELS/$target"/*.whl >/dev/null 2>&1 || fail "WHEELS=$WHEELS: no wheels in $target/; run 'make wheels'"
         set -- "$@" --build-context wheels="$WHEELS/$target"
     fi
+    [ "${NO_CACHE:-}" != 1 ] || set -- "$@" --no-cache
     [ -z "${PIP_CONF:-}" ] || set -- "$@" --secret "id=pip.conf,src=$PIP_CONF"
     case "$TOOL" in
     docker)

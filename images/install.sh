@@ -2,11 +2,10 @@
 # One step of images/Dockerfile, run inside the build:
 #   install.sh base      the base's Python without pip, and with bytecode
 #   install.sh cpu|gpu   the locked dependencies of an image into /opt/aelif
-#   install.sh package   our own wheel into /lock/dist
-#   install.sh ours      that wheel, mounted at /dist, into /opt/aelif
+#   install.sh package   our own code, from /lock, into /opt/aelif
 set -eu
 
-readonly ENVIRONMENT=/opt/aelif PIP=/opt/pip/bin
+readonly ENVIRONMENT=/opt/aelif LOCK=/opt/aelif/lock PIP=/opt/pip/bin
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 # With a folder of wheels mounted, pip may ask no index.
@@ -35,20 +34,17 @@ base)
     compile python3 "$(python3 -B -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
     ;;
 cpu | gpu)
-    into_environment --constraint /lock/constraints.txt --requirement "/lock/$1.txt"
+    into_environment --constraint "$LOCK/constraints.txt" --requirement "$LOCK/$1.txt"
     compile "$ENVIRONMENT/bin/python" "$ENVIRONMENT"/lib/python3*/site-packages
     ;;
 package)
     "$PIP/pip" install --quiet --constraint /lock/constraints.txt hatchling
     "$PIP/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir /lock/dist /lock
-    ;;
-ours)
-    into_environment --no-deps --no-index /dist/*.whl
-    cd "$ENVIRONMENT"/lib/python3*/site-packages
-    compile "$ENVIRONMENT/bin/python" "$PWD/aelif" "$PWD/aelif_pipelines"
+    into_environment --no-deps --no-index /lock/dist/*.whl
+    compile "$ENVIRONMENT/bin/python" "$ENVIRONMENT"/lib/python3*/site-packages
     ;;
 *)
-    echo "install.sh: base, cpu, gpu, package or ours, not '$1'" >&2
+    echo "install.sh: base, cpu, gpu or package, not '$1'" >&2
     exit 2
     ;;
 esac

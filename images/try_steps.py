@@ -67,7 +67,7 @@ def run_steps(kind: str) -> dict[str, str]:
     for step in STEPS[kind]:
         took = time.monotonic()
         run_step(spec, step, values, made)
-        print(f"✓ {step} ({time.monotonic() - took:.0f} s)", flush=True)
+        print(f"✓ {step} ({time.monotonic() - took:.1f} s)", flush=True)
     return made
 
 
@@ -115,7 +115,7 @@ def check_results(kind: str, made: dict[str, str]) -> None:
         files = list((MOUNT / made[name].removeprefix("minio://")).glob(pattern))
         if not files:
             sys.exit(f"✗ {name}: no {pattern} in it")
-        print(f"✓ {name}: {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
+        print(f"✓ {name}: {len(files)} files, {sum(file.stat().st_size for file in files) / 1e3:.0f} kB")
 
 
 def check_rights() -> None:
