@@ -60,7 +60,7 @@ class _Client(kfp.Client):
         self._context_setting["namespace"] = namespace.strip()
 
 
-def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Cluster:
+def connect(*, host: str = "", namespace: str = "", token_file: str = "", context: str = "") -> Cluster:
     """Return the server that answers at `host`; inside a cluster, or with a kubeconfig, none need be given.
 
     Args:
@@ -68,6 +68,7 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Clu
             inside the cluster, or the kubeconfig's proxy, in this order.
         namespace: of the schedules, on a server for many users; "" is the pod's own.
         token_file: file with a token, read again before each request; "" is ``KF_PIPELINES_SA_TOKEN_PATH``.
+        context: of the kubeconfig, where that is taken; "" is its current one.
 
     Raises:
         ValueError: if the token's file is missing, or a namespace is needed and none is known.
@@ -82,7 +83,7 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Clu
     credentials = ServiceAccountTokenVolumeCredentials(path) if path else None
     with clear_errors(place), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        client = _Client(host=host or None, credentials=credentials)
+        client = _Client(host=host or None, credentials=credentials, kube_context=context or None)
         multi_user = _check_answer(client, place)
     if multi_user and not namespace and _POD_NAMESPACE.is_file():
         namespace = _POD_NAMESPACE.read_text().strip()
