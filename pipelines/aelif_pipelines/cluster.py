@@ -51,6 +51,7 @@ class _Client(kfp.Client):
     def _load_config(self, *args: Any, **kwargs: Any) -> Any:
         config = super()._load_config(*args, **kwargs)
         config.retries = 1  # urllib3 would try four times, and wait its timeout each time
+        _keep_host(config)
         return config
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
@@ -90,6 +91,19 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "", contex
     if multi_user and not namespace:
         raise ValueError(f"namespace: the server at {place} has many users; give --namespace")
     return Cluster(client=client, host=place, namespace=namespace if multi_user else None)
+
+
+def _keep_host(config: Any) -> None:
+    """Keep the path to the service in the address: a kubeconfig's token is renewed by a hook that sets both anew."""
+    host, refresh = config.host, config.refresh_api_key_hook
+    if refresh is None:
+        return
+
+    def renew(same: Any) -> None:
+        refresh(same)
+        same.host, same.refresh_api_key_hook = host, renew
+
+    config.refresh_api_key_hook = renew
 
 
 def _check_answer(client: _Client, place: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -38,7 +37,7 @@ class Address:
 def read_address(url: str, kube: Kube) -> Address:
     """Return what a URL names.
 
-    A name without a dot, or with one that this machine does not know, is a service too: pods complete it.
+    A name without a dot, or with one that is not known outside of the cluster, is a service too: pods complete it.
 
     Raises:
         ValueError: if it is no http(s) address.
@@ -49,7 +48,7 @@ def read_address(url: str, kube: Kube) -> Address:
     host, port = parts.hostname, parts.port or _SCHEME_PORTS[parts.scheme]
     plain = Address(url=url.rstrip("/"), host=host, port=port)
     stem = next((host.removesuffix(domain) for domain in reversed(_CLUSTER_DOMAINS) if host.endswith(domain)), "")
-    if not stem and host != "localhost" and host.count(".") <= 1 and not _is_known_here(host, kube):
+    if not stem and _may_be_service(host, kube):
         stem = host
     if not stem:
         return plain
@@ -62,17 +61,17 @@ def is_outside(address: Address) -> bool:
     return not address.service
 
 
-def _is_known_here(host: str, kube: Kube) -> bool:
-    """Tell whether a name is one of the internet's; in a pod a service's name resolves too."""
+def _may_be_service(host: str, kube: Kube) -> bool:
+    """Tell whether a short name, ``service`` or ``service.namespace``, is one of the cluster's."""
+    if host == "localhost" or host.count(".") > 1:
+        return False  # an address of numbers has three dots, or none but colons
+    if "." not in host:
+        return ":" not in host
+    return _resolves(f"{host}.svc") if kube.inside else not _resolves(host)
+
+
+def _resolves(name: str) -> bool:
     try:
-        ipaddress.ip_address(host)
-        return True
-    except ValueError:  # a name
-        pass
-    if kube.inside:
-        return "." in host and kube.read(kube.core.read_namespace, host.partition(".")[2]) is None
-    try:
-        socket.getaddrinfo(host, None)
-        return "." in host
+        return bool(socket.getaddrinfo(name, None))
     except OSError:  # nobody knows it
         return False

@@ -40,7 +40,11 @@ def check_buckets(kube: Kube, config: RunConfig, *, destination: str, reached_at
         )
     endpoint = reached_at or values.get("AWS_ENDPOINT_URL", "")
     if endpoint:
-        address = read_address(endpoint, kube)
+        try:
+            address = read_address(endpoint, kube)
+        except ValueError as error:
+            yield fault("object store", str(error), "set AWS_ENDPOINT_URL in runs/settings.env: http(s)://…")
+            return
         if not is_outside(address) and not kube.inside and not reached_at:
             raise NotLookedError(
                 f"{endpoint} is reached from the cluster alone",

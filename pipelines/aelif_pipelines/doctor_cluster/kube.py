@@ -114,15 +114,17 @@ def own_namespace() -> str:
 
 def run_check(subject: str, look: Callable[[], Finding | Iterable[Finding]]) -> list[Finding]:
     """Return what a check finds; a refusal or a silent server is a finding too, so that the next check runs."""
+    findings: list[Finding] = []
     try:
         found = look()
-        return [found] if isinstance(found, Finding) else list(found)
+        findings.extend([found] if isinstance(found, Finding) else found)  # keeps what came before a refusal
     except NotLookedError as error:
-        return [not_looked(subject, error.reason, error.remedy)]
+        findings.append(not_looked(subject, error.reason, error.remedy))
     except ApiException as error:
-        return [refused(subject, error)]
+        findings.append(refused(subject, error))
     except HTTPError as error:
-        return [fault(subject, f"no answer: {type(error).__name__}", "run it again; is the API server well?")]
+        findings.append(fault(subject, f"no answer: {type(error).__name__}", "run it again; is the API server well?"))
+    return findings
 
 
 def fault(subject: str, found: str, remedy: str) -> Finding:

@@ -42,7 +42,7 @@ def check_nodes(kube: Kube, cluster: ClusterConfig, *, queue: str) -> Iterator[F
         ok=bool(usable),
         remedy="kubectl get nodes: those that are not Ready or cordoned take none",
     )
-    wish = _wish(kube, cluster, queue)
+    wish = _wish(kube, cluster, queue, usable)
     if isinstance(wish, Finding):
         yield wish
         return
@@ -125,12 +125,13 @@ def _size(nodes: list[Node], cluster: ClusterConfig) -> tuple[list[Node], Findin
         found=f"{len(fit)} of {len(nodes)} have {cluster.cpu} CPUs and {cluster.memory}; the largest has "
         f"{largest['cpu']} and {largest['memory']}",
         ok=len(fit) >= cluster.nodes,
-        remedy="lower --set cluster.cpu=… cluster.memory=… (the miniatures take 1 and 4Gi), or add larger nodes",
+        remedy="lower --set cluster.cpu=… or cluster.memory=… (the miniatures take 1 and 4Gi), or cluster.nodes; or "
+        "add larger nodes",
     )
 
 
-def _wish(kube: Kube, cluster: ClusterConfig, queue: str) -> Wish | Finding:
-    """Return what the pods say, with what Kueue adds: the labels and tolerations of the queue's ResourceFlavor."""
+def _wish(kube: Kube, cluster: ClusterConfig, queue: str, nodes: list[Node]) -> Wish | Finding:
+    """Return what the pods say, with what Kueue adds: a ResourceFlavor's labels and tolerations, the first with a node."""
     own = Wish(labels=cluster.selector, tolerations=cluster.tolerated)
     if not queue or cluster.accelerators == 0:
         return own
@@ -153,16 +154,25 @@ def _wish(kube: Kube, cluster: ClusterConfig, queue: str) -> Wish | Finding:
             remedy = f"cover it in base/queue/queue.yaml, or name another queue: {pool} would never admit the pods"
             yield fault("nodes' labels", f"ClusterQueue {pool} has no flavour for {cluster.accelerator}", remedy)
             return
-        flavor = kube.custom(KUEUE, MIN_KUEUE_API, "resourceflavors", names[0], namespaced=False)
-        spec = flavor.get("spec", {}) if flavor else {}
-        own = Wish(
-            labels={**own.labels, **spec.get("nodeLabels", {})},
-            tolerations=[*own.tolerations, *spec.get("tolerations", [])],
-            source=f"cluster.node_selector or ResourceFlavor {names[0]}",
-        )
+        wishes = [_with_flavor(kube, own, name) for name in names]
+        own = next((one for one in wishes if any(_suits(node, one) for node in nodes)), wishes[0])
 
     found = run_check("nodes' labels", look)  # cluster-wide objects, which not everybody may read
     return found[0] if found else own
+
+
+def _with_flavor(kube: Kube, own: Wish, name: str) -> Wish:
+    flavor = kube.custom(KUEUE, MIN_KUEUE_API, "resourceflavors", name, namespaced=False)
+    spec = flavor.get("spec", {}) if flavor else {}
+    return Wish(
+        labels={**own.labels, **spec.get("nodeLabels", {})},
+        tolerations=[*own.tolerations, *spec.get("tolerations", [])],
+        source=f"cluster.node_selector or ResourceFlavor {name}",
+    )
+
+
+def _suits(node: Node, wish: Wish) -> bool:
+    return wish.labels.items() <= node["metadata"].get("labels", {}).items() and not _untolerated(node, wish)
 
 
 def _free(kube: Kube, nodes: list[Node], name: str) -> str:

@@ -11,7 +11,6 @@ import yaml
 from aelif.doctor import Finding
 from aelif_pipelines import contract
 from aelif_pipelines.doctor_cluster.kube import fault
-from aelif_pipelines.doctor_cluster.platform import check_package_queue
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 _COMPILE = "aelif compile"
@@ -40,11 +39,11 @@ def check_package(path: Path, *, queue: str) -> Iterator[Finding]:
         remedy=f"{_COMPILE} … --cpu-image NAME@sha256:… --gpu-image NAME@sha256:…",
     )  # fmt: skip
     as_root = sorted(name for name, pod in pods.items() if not pod.get("securityContext", {}).get("runAsNonRoot"))
-    queues = {pod.get("podMetadata", {}).get("labels", {}).get(contract.QUEUE_LABEL, "") for pod in pods.values()} - {
-        ""
-    }
+    labels = [pod.get("podMetadata", {}).get("labels", {}) for pod in pods.values()]
+    queues = {label[contract.QUEUE_LABEL] for label in labels if contract.QUEUE_LABEL in label}
     faults = [f"{len(as_root)} steps may run as root ({as_root[0]} …)"] if as_root else []
-    faults += [wrong] if (wrong := check_package_queue(queues, queue)) else []
+    if queues != ({queue} if queue else set()):
+        faults.append(f"they name the queue {', '.join(sorted(queues)) or 'none'}, --queue is {queue or 'not given'}")
     yield Finding(
         subject="pods",
         found="; ".join(faults) or f"{len(pods)} kinds of steps, none as root, queue {queue or 'none'}",

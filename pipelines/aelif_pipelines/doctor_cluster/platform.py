@@ -10,7 +10,6 @@ from kubernetes import client as api
 
 from aelif.config import ClusterConfig
 from aelif.doctor import Finding
-from aelif_pipelines import contract
 from aelif_pipelines.cluster import Cluster, ClusterError, clear_errors, connect
 from aelif_pipelines.doctor_cluster.kube import KUBEFLOW, Kube, NotLookedError, fault, not_looked
 
@@ -141,14 +140,6 @@ def allowed_to_me(kube: Kube, right: dict[str, Any]) -> bool:
     review = api.V1SelfSubjectAccessReview(spec=api.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
     answer = kube.read(api.AuthorizationV1Api(kube.client).create_self_subject_access_review, review)
     return bool(answer.status.allowed)
-
-
-def check_package_queue(labels: set[str], queue: str) -> str:
-    """Return what is wrong with the queues that a package's pods name; "" if nothing."""
-    if labels == ({queue} if queue else set()):
-        return ""
-    named = ", ".join(sorted(labels)) or "none"
-    return f"its pods name the queue {named}, --queue is {queue or 'not given'} ({contract.QUEUE_LABEL})"
 
 
 def _tag(cluster: Cluster) -> str:

@@ -49,13 +49,18 @@ def check_tracking(kube: Kube, *, reached_at: str) -> Iterator[Finding]:
     through_api = not is_outside(address) and not kube.inside and not reached_at
     ask = _through_api(kube, address) if through_api else _directly(address)
     try:
-        health, version = ask("/health"), ask("/version")
+        yield from _examine(kube, address, ask, url=url, through_api=through_api)
     except requests.RequestException as error:
         yield fault("MLflow", f"no answer at {address.url}: {type(error).__name__}", _silent(address, kube))
-        return
     except ApiException as error:
         yield _refused_by_api(error, address, kube)
-        return
+
+
+def _examine(kube: Kube, address: Address, ask: Ask, *, url: str, through_api: bool) -> Iterator[Finding]:
+    health, version = ask("/health"), ask("/version")
+    account = _account(kube)
+    if version.status == 401 and all(account) and not through_api:  # a server with accounts tells it to them alone
+        version = ask("/version", account=account)
     yield _version(url, address, health, version)
     if health.status == 200:
         yield _accounts(kube, address, ask, through_api=through_api)
@@ -65,24 +70,32 @@ def _version(url: str, address: Address, health: Answer, version: Answer) -> Fin
     if health.status != 200:
         remedy = "kubectl -n aelif logs deployment/mlflow; is it MLflow that MLFLOW_TRACKING_URI names?"
         return fault("MLflow", f"{address.url}/health answers {health.status}", remedy)
+    if version.status == 401:
+        return Finding(subject="MLflow", found=f"in good health at {url}; its version it tells to accounts alone")
     words = version.text.strip()
     major = words.partition(".")[0]
     if version.status != 200 or not major.isdecimal():
-        return fault(
-            "MLflow",
-            f"{address.url} answers, but says no version: it is no MLflow",
-            "set MLFLOW_TRACKING_URI in runs/settings.env to an MLflow server",
-        )
-    return Finding(subject="MLflow", found=f"{words} at {url}", ok=int(major) >= MIN_MLFLOW,
-                   remedy=f"update the server to {MIN_MLFLOW} or newer")  # fmt: skip
+        remedy = "set MLFLOW_TRACKING_URI in runs/settings.env to an MLflow server"
+        return fault("MLflow", f"{address.url} answers, but says no version: it is no MLflow", remedy)
+    return Finding(
+        subject="MLflow",
+        found=f"{words} at {url}",
+        ok=int(major) >= MIN_MLFLOW,
+        remedy=f"update the server to {MIN_MLFLOW} or newer",
+    )
+
+
+def _account(kube: Kube) -> tuple[str, str]:
+    """Return name and password of the runs, each "" where it is not known."""
+    values = gather(kube, contract.TRACKING_ACCOUNT)
+    return values.get(_NAMES[0], ""), values.get(_NAMES[1], "")
 
 
 def _accounts(kube: Kube, address: Address, ask: Ask, *, through_api: bool) -> Finding:
     """Ask once without an account and once with the runs' own."""
     subject = "MLflow's account"
     nameless = ask(_LISTING, _ROWS)
-    values = gather(kube, contract.TRACKING_ACCOUNT)
-    name, password = (values.get(key, "") for key in _NAMES)
+    name, password = _account(kube)
     secret = f"Secret {contract.TRACKING_ACCOUNT.name}"
     if nameless.status == 200:
         return Finding(subject=subject, found=f"none is asked for{', though the Secret has one' if name else ''}")
@@ -94,7 +107,7 @@ def _accounts(kube: Kube, address: Address, ask: Ask, *, through_api: bool) -> F
             f"{_LISTING} answers {nameless.status}: {nameless.text[:100]}",
             "403 'Invalid Host header': add name and port to --allowed-hosts, servers/mlflow.yaml",
         )
-    if not values:
+    if not gather(kube, contract.TRACKING_ACCOUNT):
         return not_looked(subject, f"one is asked for; {secret} is not known", "see the finding on it")
     if not name or not password:
         return fault(
@@ -117,9 +130,10 @@ def _accounts(kube: Kube, address: Address, ask: Ask, *, through_api: bool) -> F
 
 def _directly(address: Address) -> Ask:
     def ask(path: str, query: dict[str, str] | None = None, account: tuple[str, str] | None = None) -> Answer:
-        with requests.Session() as session:
-            session.trust_env = False  # no account of a .netrc, no proxy: pods have neither
-            answer = session.get(address.url + path, params=query, auth=account, timeout=TIMEOUT_S)
+        # Without an account still an "account", else requests takes one from a .netrc.
+        answer = requests.get(
+            address.url + path, params=query, auth=account or (lambda request: request), timeout=TIMEOUT_S
+        )
         return Answer(answer.status_code, answer.text)
 
     return ask
