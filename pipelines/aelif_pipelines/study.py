@@ -72,6 +72,7 @@ def run_trial(
         data=data,
         train=train,
         checkpoint_root=checkpoint_root,
+        distributed=distributed,
         code_version=code_version,
     )
     with dsl.ParallelFor(shards) as shard:
