@@ -23,8 +23,8 @@ MODELS_ONLY = frozenset(
 `tests/images/test_requirements.py` follows the imports of every CPU step and holds this.
 """
 
-EXTRAS = {"cpu": (), "gpu": ("optimizers",)}
-"""Image → extras of pyproject.toml that it holds."""
+EXTRAS = {"cpu": ("server",), "gpu": ("gpu-metrics", "optimizers", "trainer")}
+"""Image → extras of pyproject.toml that it holds; the CPU image also serves MLflow (manifests/base/servers)."""
 
 
 def requirements(image: str, *, project: Path = PROJECT) -> list[str]:

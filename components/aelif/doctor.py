@@ -26,7 +26,10 @@ from aelif.versions import versions
 MIN_FREE_BYTES = 2 * 2**30
 """Room that the quickstart and its tracking store need, with a margin."""
 
-CACHE_VARIABLES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR", "TRITON_CACHE_DIR", "TMPDIR")
+CACHE_VARIABLES = (
+    "HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR", "TRITON_CACHE_DIR",
+    "AELIF_MODEL_CACHE", "AELIF_SPOOL",
+)  # fmt: skip
 """What tells libraries where they may write, beside the folders of artifacts."""
 
 BUILD_TOOLS = ("cc", "gcc", "g++", "clang", "make", "ld", "git", "pip", "curl", "wget")
@@ -89,7 +92,7 @@ def _caches() -> Finding:
 
 
 def _models() -> Finding:
-    from aelif.models.resolve import BUILTIN_MODELS, builtin_folder
+    from aelif.models.names import BUILTIN_MODELS, builtin_folder
 
     names = ", ".join(f"builtin:{name}" for name in BUILTIN_MODELS)
     try:

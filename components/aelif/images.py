@@ -3,7 +3,7 @@
 from aelif import __version__
 
 CPU = f"aelif/cpu-python:{__version__}"
-"""For steps that need no accelerator."""
+"""For steps that neither run a model nor import what does."""
 
 GPU = f"aelif/gpu-python:{__version__}"
-"""For training, synthesis and embedding."""
+"""With PyTorch and CUDA: for steps that run a model, or read, compose or register one."""

@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from aelif_pipelines.commands import package, registry, run, schedule, stack, tools
+from aelif_pipelines.commands import package, registry, run, schedule, stack, submit, tools
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,9 @@ app.command(rich_help_panel="Registry")(registry.history)
 app.command(rich_help_panel="Registry")(registry.compare)
 app.command(rich_help_panel="Registry")(registry.promote)
 app.command(rich_help_panel="Registry")(registry.rollback)
+app.command(rich_help_panel="Operate")(submit.submit)
+app.command(rich_help_panel="Operate")(submit.follow)
+app.command(rich_help_panel="Operate")(submit.stop)
 app.command("compile", rich_help_panel="Operate")(package.compile_)
 app.add_typer(schedule.app, name="schedule", rich_help_panel="Operate")
 app.add_typer(stack.app, name="stack", rich_help_panel="Operate")

@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 from aelif.config import RunConfig, TrackingConfig, require, to_dict
 from aelif.storage import BUILTIN
 from aelif_pipelines.arguments import pipeline_arguments
+from aelif_pipelines.contract import CHECKPOINT_FOLDER
 from aelif_pipelines.errors import CommandError
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -175,6 +176,9 @@ def cluster_arguments(
     for name, folder in (("checkpoint-root", checkpoint_root), ("score.cache", config.score.cache)):
         require(not folder or PurePosixPath(folder).is_absolute(), name, folder,
                 "give the full path of a volume that is mounted into the pods")  # fmt: skip
+    require(config.cluster.nodes == 1 or PurePosixPath(checkpoint_root).is_relative_to(CHECKPOINT_FOLDER),
+            "checkpoint-root", checkpoint_root,
+            f"training on several nodes needs a folder below {CHECKPOINT_FOLDER}")  # fmt: skip
     arguments = pipeline_arguments(config, Path(), tracking=tracking, command=command, force=force)
     return {
         **arguments,

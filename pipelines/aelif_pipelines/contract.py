@@ -101,11 +101,10 @@ SCHEDULE = Source(
         Key(name="RECIPE", meaning="what it runs"),
         Key(name="KFP_HOST", meaning="Kubeflow Pipelines' API"),
         Key(name="DESTINATION", meaning="where results go: s3://bucket/prefix", optional=True),
-        Key(
-            name="CHECKPOINT_ROOT",
-            meaning="folder of a volume mounted into training pods",
-            optional=True,
-        ),
+        Key(name="CHECKPOINT_ROOT", meaning=f"folder below {CHECKPOINT_FOLDER}; empty: none are kept", optional=True),
+        Key(name="QUEUE", meaning="Kueue's LocalQueue; empty: pods are not queued", optional=True),
+        Key(name="AELIF_CPU_IMAGE", meaning="image of steps that run no model, by digest"),
+        Key(name="AELIF_GPU_IMAGE", meaning="image of the other steps, by digest"),
     ),
 )
 """What the job that makes the recurring run reads, in the same namespace."""

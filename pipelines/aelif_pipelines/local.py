@@ -134,7 +134,7 @@ def check_inputs(config: RunConfig) -> None:
     Raises:
         ValueError: names the folder, file or name, and the remedy.
     """
-    from aelif.models.resolve import model_kind
+    from aelif.models.names import model_kind
     from aelif.prepare.photos import read_subject
     from aelif.prepare.reference import photo_fingerprints
     from aelif.storage import local_path

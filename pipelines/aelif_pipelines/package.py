@@ -105,7 +105,7 @@ def ensure_version(cluster: Cluster, name: str, package: Path) -> Uploaded:
         pipeline_id = found[0].pipeline_id
     else:
         body = V2beta1Pipeline(name=name, display_name=name, namespace=cluster.namespace,
-                               description="Made by aelif schedule; see docs/retraining.md")  # fmt: skip
+                               description="Made by aelif; see docs/operations.md")  # fmt: skip
         pipeline_id = pipelines.pipeline_service_create_pipeline(body).pipeline_id
     versions = _versions(cluster, pipeline_id)
     mine = next((item for item in versions if version_name in (item.display_name, item.name)), None)
@@ -137,7 +137,7 @@ def ensure_experiment(cluster: Cluster, name: str) -> str:
     listed = pages(service.experiment_service_list_experiments, "experiments", **_namespace(cluster))
     found = next((item for item in listed if item.display_name == name), None)
     if found is None:
-        body = V2beta1Experiment(display_name=name, namespace=cluster.namespace, description="Made by aelif schedule")
+        body = V2beta1Experiment(display_name=name, namespace=cluster.namespace, description="Made by aelif")
         return str(service.experiment_service_create_experiment(body).experiment_id)
     if found.storage_state == "ARCHIVED":
         raise ValueError(f"kfp-experiment = {name!r}: it is archived; restore it in Kubeflow, or name another")

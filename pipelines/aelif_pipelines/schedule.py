@@ -194,6 +194,15 @@ def list_schedules(cluster: Cluster, *, now: datetime, zone: str = "UTC") -> lis
         return [_row(cluster, item, latest.get(item.recurring_run_id), now=now, zone=zone) for item in found]
 
 
+def following_latest(cluster: Cluster, pipeline_id: str) -> tuple[str, ...]:
+    """Return the schedules, ours and others', that run the latest version of a pipeline, by name."""
+    found = [item for item in _all(cluster) if _enabled(item) and item.pipeline_version_reference]
+    references = [(item.display_name, item.pipeline_version_reference) for item in found]
+    return tuple(
+        sorted(name for name, it in references if it.pipeline_id == pipeline_id and not it.pipeline_version_id)
+    )
+
+
 def _row(cluster: Cluster, item: Any, run: Any, *, now: datetime, zone: str) -> Row:
     cron = (item.trigger and item.trigger.cron_schedule and item.trigger.cron_schedule.cron) or ""
     reference = item.pipeline_version_reference

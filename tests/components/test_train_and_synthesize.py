@@ -59,8 +59,8 @@ def test_class_images_train_and_synthesize(tmp_path: Path):
     )  # fmt: skip
     train_dreambooth.python_func(
         photos=artifact("photos"), class_images=artifact("class"), base=artifact("base"), trial=trial,
-        data=to_dict(data), train=train, checkpoint_root=str(tmp_path / "checkpoints"), model=artifact("model"),
-        code_version="test",
+        data=to_dict(data), train=train, checkpoint_root=str(tmp_path / "checkpoints"), distributed={},
+        model=artifact("model"), code_version="test",
     )  # fmt: skip
     for shard in (0, 1):
         synthesize_images.python_func(

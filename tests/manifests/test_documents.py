@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,13 @@ def test_commands_that_are_marked_as_tested_run(tmp_path: Path) -> None:
     for settings in MANIFESTS.rglob("*.env"):
         if settings.parent.name != "secrets":
             shutil.copy(settings, tmp_path / settings.relative_to(ROOT))
+    ours = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # aelif is there
     for _, body in blocks():
         if body.startswith("# tested here"):
             script = body.replace("/tmp/aelif.yaml", "rendered.yaml")
-            subprocess.run(["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+            subprocess.run(
+                ["bash", "-euc", script], cwd=tmp_path, check=True, capture_output=True, timeout=120, env=ours
+            )
     objects = tuple(yaml.safe_load_all((tmp_path / "rendered.yaml").read_text()))
     secrets = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "Secret")}
     may_be_empty = {key.name for source in contract.RUNS for key in source.keys if key.optional}

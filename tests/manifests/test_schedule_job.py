@@ -9,6 +9,7 @@ import pytest
 import typer.main
 from tests.manifests.rendering import MANIFESTS, Object, find, needs_kubectl, pod_of, render
 
+from aelif import images
 from aelif_pipelines import contract
 from aelif_pipelines.cluster import cluster_arguments
 from aelif_pipelines.commands.schedule import app
@@ -45,6 +46,17 @@ def test_command_line_is_taken(objects: tuple[Object, ...]) -> None:
     assert parsed["service_account"] == contract.RUNNER
     assert parsed["namespace"] == "aelif-runs"
     assert parsed["host"].startswith("http://ml-pipeline.kubeflow")
+    assert parsed["queue"] == contract.QUEUE
+    assert parsed["checkpoint_root"].startswith(contract.CHECKPOINT_FOLDER + "/")
+
+
+def test_steps_of_the_recurring_run_have_the_images_of_this_version(objects: tuple[Object, ...]) -> None:
+    """Until somebody writes the digests of theirs."""
+    named = find(objects, "ConfigMap", "aelif-schedule")["data"]
+    assert (named["AELIF_CPU_IMAGE"], named["AELIF_GPU_IMAGE"]) == (images.CPU, images.GPU)
+    (container,) = pod_of(find(objects, "Job", "aelif-schedule"))["spec"]["containers"]
+    assert container["image"] == images.CPU
+    assert {"configMapRef": {"name": "aelif-schedule"}} in container["envFrom"]  # where the command looks for them
 
 
 def test_settings_are_valid_on_a_cluster(objects: tuple[Object, ...]) -> None:

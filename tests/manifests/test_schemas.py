@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import pytest
-import yaml
+from tests.manifests.definitions import published
 from tests.manifests.rendering import EVERYTHING, Object, label_of, needs_kubectl, render
 
 VERSIONS = ("1.31", "1.37")
@@ -58,35 +58,6 @@ def test_custom_resources(name: str) -> None:
 def test_custom_schemas_refuse_what_kueue_refuses(kind: str, spec: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"spec": spec}, CUSTOM[f"kueue.x-k8s.io/v1beta2/{kind}"])
-
-
-def published(folder: str) -> dict[str, dict[str, Any]]:
-    """Return the schema of each kind that a folder of CustomResourceDefinitions defines, unknown fields refused."""
-    schemas: dict[str, dict[str, Any]] = {}
-    for path in sorted(Path(folder).rglob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
-            for crd in (document or {}).get("items", [document]):
-                if crd and crd["kind"] == "CustomResourceDefinition":
-                    for version in crd["spec"]["versions"]:
-                        key = f"{crd['spec']['group']}/{version['name']}/{crd['spec']['names']['kind']}"
-                        schemas[key] = closed(version["schema"]["openAPIV3Schema"])
-    return schemas
-
-
-def closed(schema: Any) -> Any:
-    """Return a structural schema with which no unknown field passes, as the API server prunes or refuses them."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: closed(value) for key, value in schema.items()}
-    if result.pop("x-kubernetes-int-or-string", False):
-        result = {key: value for key, value in result.items() if key not in {"type", "anyOf"}}
-        result["type"] = ["integer", "string"]
-    open_ended = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not open_ended:
-        result["additionalProperties"] = False
-    return result
 
 
 @needs_kubectl

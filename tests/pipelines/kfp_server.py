@@ -1,4 +1,4 @@
-"""A small Kubeflow Pipelines server for tests: the endpoints of v2beta1 that schedules need, over real HTTP.
+"""A small Kubeflow Pipelines server for tests: the endpoints of v2beta1 that runs and schedules need, over real HTTP.
 
 Bodies pass through the models of kfp_server_api in both directions, so a field that they do not know fails.
 Like the true server it refuses unknown or missing pipeline arguments, and a namespace where there is one user.
@@ -15,15 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import kfp_server_api as api
 import yaml
+from tests.pipelines.kfp_runs import DroppedError, RefusedError, Runs
 
 PREFIX = "/apis/v2beta1/"
 _models = api.ApiClient()
-
-
-class RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def read(body: bytes, model: str):
@@ -32,12 +27,13 @@ def read(body: bytes, model: str):
     return found
 
 
-class KfpServer:
+class KfpServer(Runs):
     """State, faults and a thread; use as a context manager."""
 
     def __init__(self, *, multi_user: bool = False, token: str = "", page: bool = False) -> None:
+        super().__init__()
         self.multi_user, self.token, self.page = multi_user, token, page
-        self.pipelines, self.versions, self.experiments, self.recurring, self.runs = {}, {}, {}, {}, {}
+        self.pipelines, self.versions, self.experiments, self.recurring = {}, {}, {}, {}
         self.specs: dict[str, dict] = {}
         self.writes: list[str] = []
         self.fail_at: tuple[int, str] | None = None
@@ -82,9 +78,14 @@ class KfpServer:
             else:
                 self.check_login(handler)
                 reply = self.do(method, url.path.removeprefix(PREFIX), query, body, handler.headers)
+                kind = "text/plain" if isinstance(reply, bytes) else kind
+        except DroppedError:
+            handler.close_connection = True
+            return
         except RefusedError as error:
             status, reply = error.status, {"code": 3, "message": str(error), "error_message": str(error)}
-        data = b"<html>Login</html>" if self.page else json.dumps(_models.sanitize_for_serialization(reply)).encode()
+        plain = b"<html>Login</html>" if self.page else reply
+        data = plain if isinstance(plain, bytes) else json.dumps(_models.sanitize_for_serialization(plain)).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(data)))
@@ -114,6 +115,12 @@ class KfpServer:
     def get(self, path: str, query: dict):
         if path == "healthz":
             return api.V2beta1GetHealthzResponse(multi_user=self.multi_user)
+        if path.startswith("/apis/v1"):
+            return self.first_api(path)
+        if match := re.fullmatch(r"runs/([^/]+)", path):
+            return self.look(match[1])
+        if match := re.fullmatch(r"pipelines/[^/]+/versions/([^/]+)", path):
+            return self.versions[match[1]]
         if match := re.fullmatch(r"pipelines/([^/]+)/versions", path):
             rows = [item for item in self.versions.values() if item.pipeline_id == match[1]]
             return self.listed(api.V2beta1ListPipelineVersionsResponse, "pipeline_versions", rows, query)
@@ -153,6 +160,10 @@ class KfpServer:
             return self.add(self.experiments, "experiment_id", made)
         if (method, path) == ("POST", "recurringruns"):
             return self.schedule(read(body, "V2beta1RecurringRun"))
+        if (method, path) == ("POST", "runs"):
+            return self.start(read(body, "V2beta1Run"))
+        if match := re.fullmatch(r"runs/([^/]+):terminate", path):
+            return self.terminate(match[1])
         identifier, _, action = path.removeprefix("recurringruns/").partition(":")
         if identifier not in self.recurring:
             raise RefusedError(404, f"recurring run {identifier} not found")
@@ -191,7 +202,9 @@ class KfpServer:
             pipeline_id=query["pipelineid"], display_name=query["name"], name=query["name"]
         )
         made = self.add(self.versions, "pipeline_version_id", version)
-        self.specs[made.pipeline_version_id] = next(iter(yaml.safe_load_all(text)))
+        spec, *platform = yaml.safe_load_all(text)
+        self.specs[made.pipeline_version_id] = spec
+        made.pipeline_spec = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
         return made
 
     def schedule(self, item):
@@ -203,16 +216,18 @@ class KfpServer:
         ]  # fmt: skip
         if not versions or item.experiment_id not in self.experiments:
             raise RefusedError(404, "no such pipeline version or experiment")
-        known = self.specs[versions[-1].pipeline_version_id]["root"]["inputDefinitions"]["parameters"]
-        given = item.runtime_config.parameters
-        missing = {name for name, rule in known.items() if "defaultValue" not in rule and not rule.get("isOptional")}
-        if set(given) - set(known) or missing - set(given):
-            raise RefusedError(400, f"arguments do not fit: {set(given) ^ set(known)}")
+        self.check_arguments(self.specs[versions[-1].pipeline_version_id], item.runtime_config.parameters)
         if len(item.trigger.cron_schedule.cron.split()) != 6 or not 1 <= int(item.max_concurrency) <= 10:
             raise RefusedError(400, "bad trigger")
         item.namespace = self.experiments[item.experiment_id].namespace
         item.status = "ENABLED" if item.mode == "ENABLE" else "DISABLED"
         return self.add(self.recurring, "recurring_run_id", item)
+
+    def check_arguments(self, spec: dict, given: dict) -> None:
+        known = spec["root"]["inputDefinitions"]["parameters"]
+        missing = {name for name, rule in known.items() if "defaultValue" not in rule and not rule.get("isOptional")}
+        if set(given) - set(known) or missing - set(given):
+            raise RefusedError(400, f"arguments do not fit: {set(given) ^ set(known)}")
 
     # ── what tests ask ──
 

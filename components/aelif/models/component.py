@@ -5,7 +5,7 @@ from kfp import dsl
 from aelif import images
 
 
-@dsl.component(base_image=images.CPU, install_kfp_package=False)
+@dsl.component(base_image=images.GPU, install_kfp_package=False)
 def resolve_model(base_model: str, base_fingerprint: str, model: dsl.Output[dsl.Model], code_version: str) -> None:
     """Bring the base model here, safetensors only, and check that it is whole.
 

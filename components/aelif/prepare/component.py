@@ -25,7 +25,7 @@ def read_fingerprints(data: dict, base_model: str, tracking: dict, code_version:
     from collections import namedtuple
 
     from aelif.config import DataConfig, from_dict
-    from aelif.models.resolve import base_fingerprint
+    from aelif.models.names import base_fingerprint
     from aelif.prepare.reference import photo_fingerprints
     from aelif.registry.live import tracked_step
 

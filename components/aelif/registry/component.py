@@ -61,7 +61,7 @@ def find_champion(
     return Champion(found.due, found.champion, found.key)
 
 
-@dsl.component(base_image=images.CPU, install_kfp_package=False)
+@dsl.component(base_image=images.GPU, install_kfp_package=False)
 def register_model(
     tracking: dict,
     run_key: str,

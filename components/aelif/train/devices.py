@@ -59,6 +59,20 @@ def choose_precision(config: TrainConfig, *, cuda: bool) -> Literal["no", "bf16"
     return "no" if chosen == "fp32" else chosen
 
 
+def check_same_start(start: int, accelerator: Accelerator) -> None:
+    """Stop a training whose processes found different checkpoints: on several nodes a volume may lag behind.
+
+    Raises:
+        RuntimeError: if they would start from different steps; trying again helps where it was only late.
+    """
+    if accelerator.num_processes == 1:
+        return
+    starts_P = accelerator.gather(torch.tensor([start], device=accelerator.device))
+    if starts_P.unique().numel() > 1:
+        raise RuntimeError(f"the processes found different checkpoints (steps {starts_P.tolist()}); checkpoint_root "
+                           "must be one volume that all nodes see alike")  # fmt: skip
+
+
 def frozen_dtype(accelerator: Accelerator, config: TrainConfig) -> torch.dtype:
     """Return the dtype of the base model's denoiser: what LoRA leaves frozen needs no float32 copy."""
     return _DTYPES[accelerator.mixed_precision] if config.method == "lora" else torch.float32

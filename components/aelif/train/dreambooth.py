@@ -19,7 +19,7 @@ from aelif.models.adapter import ModelAdapter, open_model
 from aelif.models.fit import check_fit
 from aelif.progress import StepProgress
 from aelif.train.cache import cache_class, cache_instance
-from aelif.train.devices import frozen_dtype, open_accelerator
+from aelif.train.devices import check_same_start, frozen_dtype, open_accelerator
 from aelif.train.job import TrainJob
 from aelif.train.loop import Checkpoint, Samples, Training, run_steps, start_training
 from aelif.train.optimizer import import_optimizer
@@ -88,6 +88,7 @@ def fine_tune(
     validation = Validation.prepare(adapter, job, kept=kept)
     training = start_training(job, accelerator=accelerator, adapter=adapter, samples=samples)
     start = checkpoint.load(training) if checkpoint else 0
+    check_same_start(start, accelerator)
     if start == 0 and accelerator.is_main_process:
         validation.clear()
     preflight(training, remaining=config.steps - start, reopen=lambda other: open_trainee(other, accelerator),

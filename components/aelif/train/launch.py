@@ -1,4 +1,7 @@
-"""One training on all GPUs of a machine: in this process, or in one process each, by ``accelerate launch``."""
+"""One training on all GPUs of a machine: in this process, or in one process each, by ``accelerate launch``.
+
+As a module it is one of those processes; `aelif.train.nodes` starts it on several nodes.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from aelif.artifacts import read_json, write_json
-from aelif.config import DataConfig, TrainConfig, Trial, from_dict, require, to_dict
+from aelif.config import DataConfig, TrainConfig, Trial, require
 from aelif.progress import StepProgress
 from aelif.train.dreambooth import TrainReport, fine_tune
+from aelif.train.exchange import first_error, read_arguments, read_report, write_arguments, write_error, write_report
 
-_KINDS = {kind.__name__: kind for kind in (ValueError, FloatingPointError, MemoryError)}
-"""Errors that the launching process raises as they are."""
 _GRACE_S = 30
+FOLLOWED = "followed"
+"""File that whoever follows a training on other nodes touches every few seconds."""
+UNFOLLOWED_S = 1800
+"""After which such a training stops: as long as a lost pod may need to come back, with its inputs."""
 
 
 def train_on_all_devices(
@@ -63,24 +67,22 @@ def train_on_all_devices(
             base=base, photos=photos, class_images=class_images, output=output, trial=trial, data=data,
             config=config, checkpoint_dir=checkpoint_dir, progress=progress,
         )  # fmt: skip
-    arguments = {
-        "base": str(base), "photos": str(photos), "class_images": str(class_images) if class_images else None,
-        "output": str(output), "trial": str(trial), "data": to_dict(data), "config": to_dict(config),
-        "checkpoint_dir": str(checkpoint_dir) if checkpoint_dir else None,
-    }  # fmt: skip
-    return _launch(arguments, count)
+    return _launch(count, base=base, photos=photos, class_images=class_images, output=output, trial=trial, data=data,
+                   config=config, checkpoint_dir=checkpoint_dir)  # fmt: skip
 
 
-def _launch(arguments: dict[str, Any], count: int) -> TrainReport:
+def _launch(count: int, **arguments: Any) -> TrainReport:
     """Run a training in `count` processes and return the first one's report."""
     with TemporaryDirectory(prefix="aelif-train-") as scratch:
         folder = Path(scratch)
-        write_json(folder / "arguments.json", arguments)
+        write_arguments(folder, **arguments)
         status = _run(_command(folder, count))
         if status:
-            raise _failure(folder, status)
-        report = read_json(folder / "report.json")
-    return TrainReport(**{**report, "losses": tuple(report["losses"])})
+            raise first_error(folder) or RuntimeError(
+                f"a training process was killed (exit status {status}); if it was for memory, "
+                "lower batch_size or turn gradient_checkpointing on"
+            )
+        return read_report(folder)
 
 
 def _command(folder: Path, count: int) -> list[str]:
@@ -106,16 +108,6 @@ def _run(command: list[str]) -> int:
             raise
 
 
-def _failure(folder: Path, status: int) -> Exception:
-    """Return the error of the process that failed first: what the others say is but its consequence."""
-    errors = sorted((read_json(path) for path in folder.glob("error-*.json")), key=lambda error: error["time"])
-    if not errors:
-        return RuntimeError(f"a training process was killed (exit status {status}); if it was for memory, "
-                            "lower batch_size or turn gradient_checkpointing on")  # fmt: skip
-    kind, message = errors[0]["kind"], errors[0]["message"]
-    return _KINDS[kind](message) if kind in _KINDS else RuntimeError(f"{kind}: {message}")
-
-
 class _Silence(StepProgress):
     """Progress of a process that is not the first: the first speaks for all."""
 
@@ -126,30 +118,47 @@ class _Silence(StepProgress):
         """Record nothing."""
 
 
+class _Followed(StepProgress):
+    """Progress of a training that ends when nobody follows it any more: its GPUs are dear."""
+
+    def __init__(self, label: str, sign: Path) -> None:
+        super().__init__("train", label)
+        self._sign = sign
+        self._check("before its first step")  # Kubernetes starts a pod that failed once more
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """Say how far it is.
+
+        Raises:
+            RuntimeError: if nobody followed for `UNFOLLOWED_S`.
+        """
+        self._check(f"after {done} {unit}")
+        super().advance(done, total, unit)
+
+    def _check(self, when: str) -> None:
+        alone_s = time.time() - self._sign.stat().st_mtime
+        if alone_s > UNFOLLOWED_S:
+            raise RuntimeError(f"stopped {when}: the step that started this training is gone for "
+                               f"{alone_s / 60:.0f} minutes")  # fmt: skip
+
+
 def main(folder: Path) -> None:
     """Run one process of a training; its arguments, report and errors are files in `folder`."""
-    rank, arguments = int(os.environ["RANK"]), read_json(folder / "arguments.json")
-    progress = _Silence("train", "") if rank else StepProgress("train", arguments["trial"])
+    rank, arguments = int(os.environ["RANK"]), read_arguments(folder)
     try:
-        report = fine_tune(**_parsed(arguments), progress=progress)
+        report = fine_tune(**arguments, progress=_progress(folder, rank, str(arguments["trial"])))
     except Exception as error:  # whatever it is, the launching process tells it; it goes on from here as well
-        write_json(folder / f"error-{rank}.json",
-                   {"time": time.time(), "kind": type(error).__name__, "message": str(error)})  # fmt: skip
+        write_error(folder, rank, error)
         raise
     if rank == 0:
-        write_json(folder / "report.json", asdict(report))
+        write_report(folder, report)
 
 
-def _parsed(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `fine_tune` from JSON."""
-    folders = {name: Path(arguments[name]) if arguments[name] else None
-               for name in ("base", "photos", "class_images", "output", "checkpoint_dir")}  # fmt: skip
-    return {
-        **folders,
-        "trial": Trial.parse(arguments["trial"]),
-        "data": from_dict(DataConfig, arguments["data"]),
-        "config": from_dict(TrainConfig, arguments["config"]),
-    }
+def _progress(folder: Path, rank: int, label: str) -> StepProgress:
+    if rank:
+        return _Silence("train", "")
+    sign = folder / FOLLOWED
+    return _Followed(label, sign) if sign.exists() else StepProgress("train", label)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from aelif_pipelines.commands.options import Debug, console
+from aelif_pipelines.commands import cluster_options as on_cluster
+from aelif_pipelines.commands.options import CpuImage, Debug, GpuImage, Labels, Queue, console, read_deployment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,16 +26,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the schedule: lower-case letters, digits and '-'.")]
-Host = Annotated[
-    str,
-    typer.Option(
-        help="Kubeflow Pipelines API or a port-forward to it; else KF_PIPELINES_ENDPOINT, the service inside a "
-        "cluster, or the kubeconfig's proxy.",
-        show_default=False,
-    ),
-]
-Namespace = Annotated[str, typer.Option(help="On a server with many users: whose schedules.", show_default=False)]
-TokenFile = Annotated[str, typer.Option(help="File with a token; else KF_PIPELINES_SA_TOKEN_PATH.", show_default=False)]
 Zone = Annotated[str, typer.Option(help="The server's time zone (cronScheduleTimezone), for the times shown.")]
 
 
@@ -43,25 +34,28 @@ def create(
     name: Name,
     cron: Annotated[str, typer.Option(help="When, in the server's zone: second minute hour day month weekday.")],
     recipe: Annotated[str, typer.Option(help="Recipe to run; 'aelif recipes' lists them.")] = "retrain",
-    instance_images: Annotated[str | None, typer.Option(help="Photos of the subject: s3://….")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML or TOML file with settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", "-s", help="Any setting, as in aelif run.")] = None,
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server, as the pods reach it; else MLFLOW_TRACKING_URI.")
-    ] = None,
-    experiment: Annotated[str, typer.Option(help="MLflow experiment that collects the runs.")] = "aelif",
-    kfp_experiment: Annotated[str, typer.Option(help="Kubeflow experiment; created if there is none.")] = "aelif",
-    destination: Annotated[str, typer.Option(help="s3:// prefix for the results; none: MLflow keeps them.")] = "",
-    checkpoint_root: Annotated[str, typer.Option(help="Folder of a volume mounted into the training pods.")] = "",
+    instance_images: on_cluster.InstanceImages = None,
+    config: on_cluster.ConfigFile = None,
+    set_: on_cluster.Set = None,
+    tracking_uri: on_cluster.TrackingUri = None,
+    experiment: on_cluster.Experiment = "aelif",
+    kfp_experiment: on_cluster.KfpExperiment = "aelif",
+    destination: on_cluster.Destination = "",
+    checkpoint_root: on_cluster.CheckpointRoot = on_cluster.CHECKPOINTS,
     pin: Annotated[
         bool, typer.Option("--pin", help="Always run this version of the pipeline, not the latest.")
     ] = False,
-    service_account: Annotated[str, typer.Option(help="Kubernetes service account of the runs.")] = "",
-    pipeline_root: Annotated[str, typer.Option(help="Where Kubeflow keeps artifacts; else the server's default.")] = "",
+    service_account: on_cluster.ServiceAccount = on_cluster.RUNNER,
+    pipeline_root: on_cluster.PipelineRoot = "",
+    cpu_image: CpuImage = "",
+    gpu_image: GpuImage = "",
+    queue: Queue = "",
+    label: Labels = None,
+    many_pods: on_cluster.ManyPods = False,
     zone: Zone = "UTC",
-    host: Host = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = "",
+    host: on_cluster.Host = "",
+    namespace: on_cluster.Namespace = "",
+    token_file: on_cluster.TokenFile = "",
     debug: Debug = False,
 ) -> None:
     """Make a schedule on a cluster, or change one; the same command again changes nothing.
@@ -77,21 +71,28 @@ def create(
     from aelif_pipelines.cluster import clear_errors, cluster_arguments, connect
     from aelif_pipelines.cron import next_times, parse_cluster_cron
     from aelif_pipelines.package import compile_package, ensure_experiment, ensure_version
+    from aelif_pipelines.pods import check_pods, pod_plan
     from aelif_pipelines.schedule import Plan, check_name
     from aelif_pipelines.schedule import create as create_schedule
+    from aelif_pipelines.settings import load_config
+    from aelif_pipelines.steps import read_package
 
     check_name(name)
     times = next_times(parse_cluster_cron(cron), datetime.now(UTC), zone=zone)
-    settings = _settings(recipe, config, instance_images, set_)
+    settings = load_config(recipe, file=config, changes=on_cluster.read_changes(instance_images, set_))
     arguments = cluster_arguments(
-        settings, tracking=_server(tracking_uri, experiment), destination=destination, checkpoint_root=checkpoint_root,
-        command=f"aelif schedule create {name}",
+        settings, tracking=on_cluster.read_tracking(tracking_uri, experiment), destination=destination,
+        checkpoint_root=checkpoint_root, command=f"aelif schedule create {name}",
     )  # fmt: skip
-    cluster = connect(host=host, namespace=namespace, token_file=token_file)
-    with tempfile.TemporaryDirectory() as folder, clear_errors(cluster.host):
-        package = compile_package(settings.pipeline, Path(folder) / f"{settings.pipeline}.yaml")
-        uploaded = ensure_version(cluster, f"aelif-{settings.pipeline}", package)
-        experiment_id = ensure_experiment(cluster, kfp_experiment)
+    deployment = read_deployment(cpu_image, gpu_image, queue, label)
+    with tempfile.TemporaryDirectory() as folder:
+        package = compile_package(settings.pipeline, Path(folder) / f"{settings.pipeline}.yaml", deployment)
+        pods = pod_plan(read_package(package)[0], arguments)
+        check_pods(pods, many=many_pods)
+        cluster = connect(host=host, namespace=namespace, token_file=token_file)
+        with clear_errors(cluster.host):
+            uploaded = ensure_version(cluster, f"aelif-{settings.pipeline}", package)
+            experiment_id = ensure_experiment(cluster, kfp_experiment)
     plan = Plan(
         name=name, cron=cron, pipeline_id=uploaded.pipeline_id, version_id=uploaded.version_id if pin else "",
         experiment_id=experiment_id, arguments=arguments, service_account=service_account, pipeline_root=pipeline_root,
@@ -101,6 +102,9 @@ def create(
     console.print(f"Schedule {name} {said}{'' if made.enabled else '; it is paused: aelif schedule resume ' + name}.")
     runs = f"version {uploaded.version}" if pin else f"the latest version, now {uploaded.newest}"
     console.print(f"It runs aelif-{settings.pipeline}, {runs}{' (just uploaded)' if uploaded.new else ''}.")
+    console.print(f"Each run: {pods}.")
+    if not deployment.pinned:
+        console.print("[yellow]Images are named by tag: give --cpu-image and --gpu-image by digest.[/]")
     if not pin and uploaded.newest != uploaded.version:
         console.print(f"[yellow]This aelif made {uploaded.version}: give --pin to run that one.[/]")
     console.print(f"Next ({zone}): " + ", ".join(f"{time:%a %Y-%m-%d %H:%M:%S}" for time in times))
@@ -108,7 +112,11 @@ def create(
 
 @app.command("list")
 def list_(
-    zone: Zone = "UTC", host: Host = "", namespace: Namespace = "", token_file: TokenFile = "", debug: Debug = False
+    zone: Zone = "UTC",
+    host: on_cluster.Host = "",
+    namespace: on_cluster.Namespace = "",
+    token_file: on_cluster.TokenFile = "",
+    debug: Debug = False,
 ) -> None:
     """List aelif's schedules: when, what, the last run and the next.
 
@@ -141,7 +149,11 @@ def list_(
 
 @app.command()
 def pause(
-    name: Name, host: Host = "", namespace: Namespace = "", token_file: TokenFile = "", debug: Debug = False
+    name: Name,
+    host: on_cluster.Host = "",
+    namespace: on_cluster.Namespace = "",
+    token_file: on_cluster.TokenFile = "",
+    debug: Debug = False,
 ) -> None:
     """Switch a schedule off; a run that has begun goes on.
 
@@ -156,7 +168,11 @@ def pause(
 
 @app.command()
 def resume(
-    name: Name, host: Host = "", namespace: Namespace = "", token_file: TokenFile = "", debug: Debug = False
+    name: Name,
+    host: on_cluster.Host = "",
+    namespace: on_cluster.Namespace = "",
+    token_file: on_cluster.TokenFile = "",
+    debug: Debug = False,
 ) -> None:
     """Switch a paused schedule on; what it missed is not made up for.
 
@@ -173,9 +189,9 @@ def resume(
 def delete(
     name: Name,
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Be content if there is none.")] = False,
-    host: Host = "",
-    namespace: Namespace = "",
-    token_file: TokenFile = "",
+    host: on_cluster.Host = "",
+    namespace: on_cluster.Namespace = "",
+    token_file: on_cluster.TokenFile = "",
     debug: Debug = False,
 ) -> None:
     """Delete a schedule; its runs, and the uploaded pipeline, stay.
@@ -224,29 +240,6 @@ def local(
         f"# journalctl --user -u {name}. Runs without anybody logged in: loginctl enable-linger.",
     ):
         typer.echo(text)
-
-
-def _settings(recipe: str, file: Path | None, images: str | None, assignments: list[str] | None) -> Any:
-    """Return the validated configuration, as `aelif run` would read it."""
-    from aelif_pipelines.settings import load_config, parse_assignment
-
-    changes: dict[str, Any] = {"data.instance_images": images} if images else {}
-    changes.update(parse_assignment(text) for text in assignments or [])
-    return load_config(recipe, file=file, changes=changes)
-
-
-def _server(uri: str | None, experiment: str) -> Any:
-    """Return the MLflow server that is named, or that of the environment."""
-    import os
-
-    from aelif.config import TrackingConfig
-
-    given = uri or os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not given:
-        raise ValueError(
-            "tracking-uri: give --tracking-uri or MLFLOW_TRACKING_URI, as the pods reach the MLflow server"
-        )
-    return TrackingConfig(tracking_uri=given, experiment=experiment)
 
 
 def _own_path() -> str:

@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from aelif.artifacts import read_json, sha256_of
-from aelif.models import resolve
+from aelif.models import names
 from aelif.models.completeness import check_model, parts_of
 from aelif.models.component import resolve_model as component
-from aelif.models.resolve import builtin_folder, model_kind, resolve_model
+from aelif.models.names import builtin_folder, model_kind
+from aelif.models.resolve import resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = f"acme/tiny-sdxl@{COMMIT}"
@@ -278,8 +279,8 @@ def test_the_kinds_of_names(model):
 def test_the_packaged_model_is_whole_where_it_is_installed(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"builtin:other"):
         builtin_folder("other")
-    package = tmp_path / "package" / "resolve.py"
-    monkeypatch.setattr(resolve, "__file__", str(package))
+    package = tmp_path / "package" / "names.py"
+    monkeypatch.setattr(names, "__file__", str(package))
     with pytest.raises(ValueError, match="make miniature"):
         builtin_folder("miniature-sdxl")
     packaged = write_model(package.parent / "miniature" / "weights" / "sdxl")

@@ -12,8 +12,9 @@ from tests.tiny import write_tiny_sd3, write_tiny_sdxl
 from aelif.artifacts import digest_of_folder, read_json
 from aelif.models.adapter import open_model
 from aelif.models.compose import write_whole
+from aelif.models.names import base_fingerprint
 from aelif.models.pipeline import open_pipeline
-from aelif.models.resolve import base_fingerprint, resolve_exactly, resolve_model
+from aelif.models.resolve import resolve_exactly, resolve_model
 from aelif.models.sampling import sample
 from aelif.randomness import torch_generator
 from aelif.registry.lineage import weights_digest

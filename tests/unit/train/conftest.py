@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.tiny import write_photos, write_tiny_sdxl
 
-from aelif.config import DataConfig, LoraConfig, OptimizerConfig, Subject, TrainConfig, Trial
+from aelif.config import ClusterConfig, DataConfig, LoraConfig, OptimizerConfig, Subject, TrainConfig, Trial
 from aelif.progress import StepProgress
 from aelif.train.dreambooth import fine_tune
+
+if TYPE_CHECKING:
+    from tests.unit.train.trainer_api import Cluster
 
 SMALL = {"steps": 6, "crops": 2, "checkpoint_every": 2, "lora": LoraConfig(rank=2, alpha=2)}
 
@@ -92,3 +95,43 @@ def train(base: Path, photos: Path, class_images: Path, data: DataConfig, tmp_pa
         )  # fmt: skip
 
     return train
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A Kubernetes API with Kubeflow Trainer."""
+    from tests.unit.train.trainer_api import Cluster, serve  # Kubeflow's SDK takes seconds to import
+
+    cluster = Cluster(folder=tmp_path)
+    server, cluster.host = serve(cluster)
+    yield cluster
+    server.shutdown()
+    server.server_close()
+    cluster.end()
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shared volume, and the environment of a step's pod."""
+    monkeypatch.setenv("AELIF_IMAGE", "registry.example/aelif/gpu-python@sha256:1")
+    monkeypatch.setenv("AELIF_RUN_KEY", "run-1")
+    monkeypatch.setenv("KFP_POD_NAME", "step")
+    return tmp_path / "volume"
+
+
+@pytest.fixture
+def on_nodes(
+    base: Path, photos: Path, class_images: Path, data: DataConfig, cluster: Cluster, volume: Path, tmp_path: Path
+) -> Callable[..., Any]:
+    """Train on nodes of `cluster`."""
+    from aelif.train.nodes import train_on_nodes
+
+    def on_nodes(progress: StepProgress | None = None, **changes: Any):
+        given: dict[str, Any] = {
+            "base": base, "photos": photos, "class_images": class_images, "output": tmp_path / "output", "data": data,
+            "trial": Trial.parse("aelif_mask:0.3/seed=1"), "config": settings(), "checkpoint_dir": volume / "run",
+            "client": cluster.client(cluster.host), "volume": volume, "cluster": ClusterConfig(nodes=2),
+        }  # fmt: skip
+        return train_on_nodes(**{**given, **changes}, progress=progress or Listening())
+
+    return on_nodes
