@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,20 +12,25 @@ from pathlib import Path
 import boto3
 import pytest
 import requests
+import yaml
+from kubernetes_validate import validate
 from moto.server import ThreadedMotoServer
-from tests.manifests.rendering import MANIFESTS, needs_kubectl
+from tests.manifests.rendering import MANIFESTS, ROOT, needs_kubectl
 from tests.pipelines.cluster_state import Pipelines, applied, node, use
 from tests.pipelines.kube_server import KubeServer
 from tests.servers import serving
 from typer.testing import CliRunner
 
 from aelif.doctor import Finding
+from aelif_pipelines import contract
 from aelif_pipelines.cli import app
 from aelif_pipelines.doctor_cluster.examine import Question, examine_cluster
+from aelif_pipelines.doctor_cluster.network import STEP
 from aelif_pipelines.doctor_cluster.platform import MIN_KUBERNETES, MIN_PIPELINES
 from aelif_pipelines.settings import load_config
 
 pytestmark = needs_kubectl
+GUIDE = (ROOT / "docs" / "operations.md").read_text()
 DEV = MANIFESTS / "overlays" / "dev" / "run.yaml"
 NAME, PASSWORD = "aelif", "example-value-MLFLOW_TRACKING_PASSWORD"
 """The runs' account, as the rendering of the overlay has it."""
@@ -117,9 +123,22 @@ def test_command_prints_findings_and_its_status_tells_faults(tmp_path, monkeypat
 
 
 def test_guide_names_the_versions_that_are_looked_for():
-    guide = (MANIFESTS.parent / "docs" / "operations.md").read_text()
-    assert f"| Kubernetes | {MIN_KUBERNETES[0]}.{MIN_KUBERNETES[1]} or newer" in guide
-    assert f"| Kubeflow Pipelines | {MIN_PIPELINES[0]}.{MIN_PIPELINES[1]} or newer" in guide
+    assert f"| Kubernetes | {MIN_KUBERNETES[0]}.{MIN_KUBERNETES[1]} or newer" in GUIDE
+    assert f"| Kubeflow Pipelines | {MIN_PIPELINES[0]}.{MIN_PIPELINES[1]} or newer" in GUIDE
+
+
+def test_job_of_the_guide_looks_from_where_steps_are():
+    (text,) = re.findall(r"^apiVersion: batch/v1\n.*?(?=^END$)", GUIDE, flags=re.MULTILINE | re.DOTALL)
+    job = yaml.safe_load(text)
+    validate(job, desired_version="1.31", strict=True)
+    pod = job["spec"]["template"]
+    assert pod["metadata"]["labels"] == STEP
+    assert pod["spec"]["serviceAccountName"] == contract.RUNNER
+    assert pod["spec"]["securityContext"]["runAsUser"] == contract.USER_ID
+    (container,) = pod["spec"]["containers"]
+    sources = {(kind.removesuffix("Ref"), ref["name"]) for item in container["envFrom"] for kind, ref in item.items()}
+    assert sources == {(source.kind[0].lower() + source.kind[1:], source.name) for source in contract.RUNS}
+    assert container["command"][:3] == ["aelif", "doctor", "--cluster"]
 
 
 # ── MLflow ──

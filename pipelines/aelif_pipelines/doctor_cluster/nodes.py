@@ -125,13 +125,13 @@ def _size(nodes: list[Node], cluster: ClusterConfig) -> tuple[list[Node], Findin
         found=f"{len(fit)} of {len(nodes)} have {cluster.cpu} CPUs and {cluster.memory}; the largest has "
         f"{largest['cpu']} and {largest['memory']}",
         ok=len(fit) >= cluster.nodes,
-        remedy="lower --set cluster.cpu=… or cluster.memory=… (the miniatures take 1 and 4Gi), or cluster.nodes; or "
+        remedy="lower --set cluster.cpu=… or cluster.memory=… (miniatures take 1 and 4Gi), cluster.nodes; or "
         "add larger nodes",
     )
 
 
 def _wish(kube: Kube, cluster: ClusterConfig, queue: str, nodes: list[Node]) -> Wish | Finding:
-    """Return what the pods say, with what Kueue adds: a ResourceFlavor's labels and tolerations, the first with a node."""
+    """Return what the pods say, with what Kueue adds by the first ResourceFlavor that has a node."""
     own = Wish(labels=cluster.selector, tolerations=cluster.tolerated)
     if not queue or cluster.accelerators == 0:
         return own

@@ -45,7 +45,7 @@ def reach_pipelines(*, host: str, namespace: str, token_file: str, context: str)
         tag = _tag(cluster)
     except (ClusterError, ValueError) as error:  # the message names the remedy behind the cause
         found, _, remedy = str(error).rpartition("; ")
-        return None, fault(subject, found or remedy, remedy)
+        return None, fault(subject, (found or remedy).removeprefix(f"{subject} at "), remedy)
     users = f"many users, namespace {cluster.namespace}" if cluster.namespace else "one user"
     version = _numbers(tag)
     if version is None:
