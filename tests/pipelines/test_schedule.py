@@ -257,7 +257,7 @@ def test_arguments_are_the_pipelines_parameters_and_name_nothing_local(package):
 @pytest.mark.parametrize(("of_a_pod", "nodes", "expected"), [(0, 1, ("", "")), (4, 1, ("1", "4")), (4, 2, ("1", ""))])
 def test_numbers_of_accelerators_are_text(of_a_pod, nodes, expected):
     config = replace(on_s3(), cluster=ClusterConfig(accelerators=of_a_pod, nodes=nodes))
-    arguments = cluster_arguments(config, tracking=SERVER)
+    arguments = cluster_arguments(config, tracking=SERVER, checkpoint_root="/checkpoints/nightly")
     assert (arguments["accelerators"], arguments["train_accelerators"]) == expected
 
 
