@@ -6,8 +6,9 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,7 +84,7 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "", contex
     if place.startswith("127.0.0.1") or place.startswith("localhost"):
         host = place = f"http://{place}"  # the SDK would take https, which a port-forward does not speak
     credentials = ServiceAccountTokenVolumeCredentials(path) if path else None
-    with clear_errors(place), warnings.catch_warnings():
+    with clear_errors(place), warnings.catch_warnings(), redirect_stdout(StringIO()):  # it prints its attempts
         warnings.simplefilter("ignore", FutureWarning)
         client = _Client(host=host or None, credentials=credentials, kube_context=context or None)
         multi_user = _check_answer(client, place)
