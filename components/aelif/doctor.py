@@ -44,6 +44,8 @@ class Finding:
     found: str
     ok: bool = True
     remedy: str = ""
+    looked: bool = True
+    """False: it could not be looked at from here, which is no fault; the remedy says how it can be."""
 
 
 def examine(output: Path) -> list[Finding]:
@@ -63,11 +65,11 @@ def examine_image(kind: Literal["cpu", "gpu"]) -> list[Finding]:
 
 
 def print_findings(console: Console, findings: list[Finding]) -> None:
-    """Print a line for each, with the remedy under those that failed."""
+    """Print a line for each, with the remedy under those that failed or could not be made."""
     for finding in findings:
-        mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        mark = "[red]✗[/]" if not finding.ok else "[green]✓[/]" if finding.looked else "[yellow]?[/]"
         console.print(f"{mark} [bold]{finding.subject}[/]  {escape(finding.found)}", highlight=False)
-        if not finding.ok:
+        if finding.remedy and not (finding.ok and finding.looked):
             console.print(f"    → {escape(finding.remedy)}", highlight=False)
 
 

@@ -1,8 +1,9 @@
 """Ends the repetitions of a step that would fail again.
 
-Kubeflow Pipelines repeats a failed step whatever the reason: right where a node was lost or a server away, a waste of
-GPU hours where a photo is damaged or a training diverges. Such a failure leaves a note on the shared volume, and the
-next attempt fails at once in the same words.
+What is repeated is Argo's to say: by itself, each step whose container failed, whatever the reason; with the default
+that Kubeflow installs from 2.17 on, only one whose pod was deleted or did not start; with the policy Always, both.
+Right where a node was lost or a server away, it is a waste of GPU hours where a photo is damaged or a training
+diverges. Such a failure leaves a note on the shared volume, and the next attempt fails at once in the same words.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def pipeline_arguments(
         "node_selector": cluster.selector,
         "tolerations": cluster.tolerated,
         "accelerator": cluster.accelerator,
-        "accelerators": min(1, cluster.accelerators),
-        "train_accelerators": cluster.accelerators if cluster.nodes == 1 else 0,
+        "accelerators": _count(min(1, cluster.accelerators)),
+        "train_accelerators": _count(cluster.accelerators if cluster.nodes == 1 else 0),
         "cpu": cluster.cpu,
         "memory": cluster.memory,
         "distributed": {},
@@ -59,3 +59,8 @@ def pipeline_arguments(
         "checkpoint_root": str(output / "work" / "checkpoints"),
         "code_version": version,
     }
+
+
+def _count(accelerators: int) -> str:
+    """Return a number of accelerators as a step's resources take it: in digits, "" for none (see `Pool`)."""
+    return str(accelerators) if accelerators else ""

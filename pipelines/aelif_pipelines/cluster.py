@@ -6,8 +6,9 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from aelif.config import RunConfig, TrackingConfig, require, to_dict
 from aelif.storage import BUILTIN
 from aelif_pipelines.arguments import pipeline_arguments
+from aelif_pipelines.contract import CHECKPOINT_FOLDER
 from aelif_pipelines.errors import CommandError
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -51,6 +53,7 @@ class _Client(kfp.Client):
     def _load_config(self, *args: Any, **kwargs: Any) -> Any:
         config = super()._load_config(*args, **kwargs)
         config.retries = 1  # urllib3 would try four times, and wait its timeout each time
+        _keep_host(config)
         return config
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
@@ -60,7 +63,7 @@ class _Client(kfp.Client):
         self._context_setting["namespace"] = namespace.strip()
 
 
-def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Cluster:
+def connect(*, host: str = "", namespace: str = "", token_file: str = "", context: str = "") -> Cluster:
     """Return the server that answers at `host`; inside a cluster, or with a kubeconfig, none need be given.
 
     Args:
@@ -68,6 +71,7 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Clu
             inside the cluster, or the kubeconfig's proxy, in this order.
         namespace: of the schedules, on a server for many users; "" is the pod's own.
         token_file: file with a token, read again before each request; "" is ``KF_PIPELINES_SA_TOKEN_PATH``.
+        context: of the kubeconfig, where that is taken; "" is its current one.
 
     Raises:
         ValueError: if the token's file is missing, or a namespace is needed and none is known.
@@ -80,15 +84,28 @@ def connect(*, host: str = "", namespace: str = "", token_file: str = "") -> Clu
     if place.startswith("127.0.0.1") or place.startswith("localhost"):
         host = place = f"http://{place}"  # the SDK would take https, which a port-forward does not speak
     credentials = ServiceAccountTokenVolumeCredentials(path) if path else None
-    with clear_errors(place), warnings.catch_warnings():
+    with clear_errors(place), warnings.catch_warnings(), redirect_stdout(StringIO()):  # it prints its attempts
         warnings.simplefilter("ignore", FutureWarning)
-        client = _Client(host=host or None, credentials=credentials)
+        client = _Client(host=host or None, credentials=credentials, kube_context=context or None)
         multi_user = _check_answer(client, place)
     if multi_user and not namespace and _POD_NAMESPACE.is_file():
         namespace = _POD_NAMESPACE.read_text().strip()
     if multi_user and not namespace:
         raise ValueError(f"namespace: the server at {place} has many users; give --namespace")
     return Cluster(client=client, host=place, namespace=namespace if multi_user else None)
+
+
+def _keep_host(config: Any) -> None:
+    """Keep the path to the service in the address: a kubeconfig's token is renewed by a hook that sets both anew."""
+    host, refresh = config.host, config.refresh_api_key_hook
+    if refresh is None:
+        return
+
+    def renew(same: Any) -> None:
+        refresh(same)
+        same.host, same.refresh_api_key_hook = host, renew
+
+    config.refresh_api_key_hook = renew
 
 
 def _check_answer(client: _Client, place: str) -> bool:
@@ -160,6 +177,9 @@ def cluster_arguments(
     for name, folder in (("checkpoint-root", checkpoint_root), ("score.cache", config.score.cache)):
         require(not folder or PurePosixPath(folder).is_absolute(), name, folder,
                 "give the full path of a volume that is mounted into the pods")  # fmt: skip
+    require(config.cluster.nodes == 1 or PurePosixPath(checkpoint_root).is_relative_to(CHECKPOINT_FOLDER),
+            "checkpoint-root", checkpoint_root,
+            f"training on several nodes needs a folder below {CHECKPOINT_FOLDER}")  # fmt: skip
     arguments = pipeline_arguments(config, Path(), tracking=tracking, command=command, force=force)
     return {
         **arguments,

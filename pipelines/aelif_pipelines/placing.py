@@ -17,7 +17,13 @@ from aelif_pipelines import contract
 HOUR_S = 3600
 SHARED_MEMORY = "8Gi"
 """Room of ``/dev/shm``, whose default of 64 MiB stops PyTorch's workers; it counts as the pod's memory."""
-RUN_CONFIG = dsl.PipelineConfig(active_deadline_seconds=7 * 24 * HOUR_S, ttl_seconds_after_finished=3 * 24 * HOUR_S)
+_KEEP_S = 3 * 24 * HOUR_S
+RUN_CONFIG = dsl.PipelineConfig(
+    active_deadline_seconds=7 * 24 * HOUR_S,
+    ttl_seconds_after_finished=_KEEP_S,
+    ttl_seconds_after_success=_KEEP_S,  # Kubeflow's Argo has an hour for these two, which go before the first
+    ttl_seconds_after_failure=_KEEP_S,
+)
 """A run ends within a week; its pods, and so their logs, stay three days."""
 
 
@@ -69,7 +75,8 @@ class Pool(NamedTuple):
     node_selector: dict[str, str]
     tolerations: list[dict[str, str]]
     accelerator: str
-    accelerators: int
+    accelerators: str
+    """How many, in digits, "" for none: the server 2.17 reads a number here as nothing, and asks for no accelerator."""
     cpu: str
     memory: str
 

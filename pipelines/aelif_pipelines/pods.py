@@ -9,8 +9,8 @@ from typing import Any
 from aelif_pipelines.steps import Task, expand
 
 MOST_PODS = 60
-"""Of steps, in one run. Argo keeps a run in one object of etcd, which takes 1.5 MiB; each step is four nodes in it,
-one of which holds the whole source of the component. And a namespace's quota is seldom made for more."""
+"""Of steps, in one run. Argo keeps a run in one object of at most 1 MiB, compressed, in which each step is six nodes:
+about 0.75 MiB at this number, by an estimate from our packages. And a namespace's quota is seldom made for more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,9 @@ def check_pods(plan: PodPlan, *, many: bool = False) -> None:
     """
     if plan.pods > MOST_PODS and not many:
         raise ValueError(
-            f"pods = {plan.pods}: a run of more than {MOST_PODS} is hard on Kubeflow and on a quota; give fewer "
-            "variants or seeds, num_shards = 1 (it multiplies pods on a cluster), several runs, or --many-pods"
+            f"pods = {plan.pods}: a run of more than {MOST_PODS} nears the 1 MiB that Argo keeps of one; give fewer "
+            "variants or seeds, num_shards = 1 (it multiplies pods on a cluster), several runs, or --many-pods where "
+            "Argo has nodeStatusOffLoad"
         )
 
 

@@ -2,7 +2,9 @@
 
 The body of both pipelines, `robustness` and `retrain`. Its shape follows what a laptop (kfp.local) and
 a cluster execute alike: loop bodies take pipeline inputs, the loop item and artifacts only, and the
-inner loop over shards lives in a sub-pipeline.
+inner loop over shards lives in a sub-pipeline. A step that collects artifacts takes one that they were made of as
+well: the launcher 2.17 opens folders of earlier runs for the first item of a list alone, and would not find a cached
+item behind one that is new.
 """
 
 from typing import NamedTuple
@@ -56,8 +58,8 @@ def run_trial(
     node_selector: dict,
     tolerations: list,
     accelerator: str,
-    accelerators: int,
-    train_accelerators: int,
+    accelerators: str,
+    train_accelerators: str,
     cpu: str,
     memory: str,
     distributed: dict,
@@ -89,6 +91,7 @@ def run_trial(
         )
     embedded = embed_images(
         images=dsl.Collected(synthesized.outputs["images"]),
+        prompts=table,
         score=score,
         label=trial,
         code_version=code_version,
@@ -153,8 +156,8 @@ def run_study(
     node_selector: dict,
     tolerations: list,
     accelerator: str,
-    accelerators: int,
-    train_accelerators: int,
+    accelerators: str,
+    train_accelerators: str,
     cpu: str,
     memory: str,
     distributed: dict,
@@ -277,6 +280,7 @@ def run_study(
         settings=settings,
         code_version=code_version,
     )
+    registered.after(delivered)  # nothing may be left to do once a run has a verdict: see `close_by_status`
     delivered.set_caching_options(False)
     registered.set_caching_options(False)
     place(table, measured, comparison, verdict, page, delivered, registered)

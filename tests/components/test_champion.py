@@ -85,8 +85,8 @@ def test_the_champion_has_the_images_and_scores_of_its_trial(run: Run, method: A
             images=run(f"shard-{shard}"), code_version="test", **SETTINGS,
         )  # fmt: skip
     embed_images.python_func(
-        images=[run("shard-0"), run("shard-1")], score=SCORE, label=TRIAL, embeddings=run("own"), whole=run("whole"),
-        code_version="test",
+        images=[run("shard-0"), run("shard-1")], prompts=run("prompts"), score=SCORE, label=TRIAL,
+        embeddings=run("own"), whole=run("whole"), code_version="test",
     )  # fmt: skip
     score_robustness.python_func(
         reference=run("reference"), generated=run("own"), prompts=run("prompts"), trial=TRIAL, scores=run("scores"),

@@ -10,7 +10,7 @@ import yaml
 from tests.pipelines.kfp_server import KfpServer
 from typer.testing import CliRunner
 
-from aelif.config import TrackingConfig
+from aelif.config import ClusterConfig, TrackingConfig
 from aelif_pipelines.cluster import ClusterError, clear_errors, cluster_arguments, connect
 from aelif_pipelines.commands.options import console
 from aelif_pipelines.commands.schedule import app
@@ -254,6 +254,13 @@ def test_arguments_are_the_pipelines_parameters_and_name_nothing_local(package):
     )
 
 
+@pytest.mark.parametrize(("of_a_pod", "nodes", "expected"), [(0, 1, ("", "")), (4, 1, ("1", "4")), (4, 2, ("1", ""))])
+def test_numbers_of_accelerators_are_text(of_a_pod, nodes, expected):
+    config = replace(on_s3(), cluster=ClusterConfig(accelerators=of_a_pod, nodes=nodes))
+    arguments = cluster_arguments(config, tracking=SERVER, checkpoint_root="/checkpoints/nightly")
+    assert (arguments["accelerators"], arguments["train_accelerators"]) == expected
+
+
 @pytest.mark.parametrize(
     ("config", "given", "message"),
     [
@@ -264,6 +271,7 @@ def test_arguments_are_the_pipelines_parameters_and_name_nothing_local(package):
         (on_s3(), {"tracking": TrackingConfig(tracking_uri="http://localhost:5000")}, "that is the pod itself"),
         (on_s3(), {"destination": "outputs"}, "destination = 'outputs': give s3://"),
         (on_s3(), {"checkpoint_root": "checkpoints"}, "checkpoint-root = 'checkpoints'"),
+        (replace(on_s3(), cluster=ClusterConfig(nodes=2)), {}, "needs a folder below /checkpoints"),
     ],
 )
 def test_what_pods_cannot_see_is_refused(config, given, message):

@@ -8,6 +8,7 @@ from aelif import images as container
 @dsl.component(base_image=container.GPU, install_kfp_package=False)
 def embed_images(
     images: dsl.Input[list[dsl.Dataset]],
+    prompts: dsl.Input[dsl.Dataset],
     score: dict,
     label: str,
     embeddings: dsl.Output[dsl.Dataset],
@@ -18,6 +19,7 @@ def embed_images(
 
     Args:
         images: image folders, the shards of the trial.
+        prompts: `prompts.parquet`; each prompt must have images.
         score: section `ScoreConfig`.
         label: the trial, for progress.
         embeddings: folder as `write_embeddings` lays it out.
@@ -26,13 +28,14 @@ def embed_images(
     """
     from pathlib import Path
 
-    from aelif.artifacts import link_images, new_folder, write_embeddings
+    from aelif.artifacts import link_images, new_folder, read_prompts, write_embeddings
     from aelif.config import ScoreConfig, from_dict
-    from aelif.embed.folders import embed_folders
+    from aelif.embed.folders import check_complete, embed_folders
     from aelif.registry.live import tracked_step
 
     with tracked_step("embed", label) as progress:
         config, shards = from_dict(ScoreConfig, score), [Path(shard.path) for shard in images]
+        check_complete(shards, read_prompts(prompts.path))
         write_embeddings(embeddings.path, embed_folders(shards, config, progress))
         with new_folder(whole.path) as folder:
             link_images(shards, folder)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,19 @@ def embed_folders(
         dino=dino_NE,
         dino_scorer=dino_digest,
     )
+
+
+def check_complete(folders: Sequence[str | Path], prompts: Sequence[Mapping[str, Any]]) -> None:
+    """Check that every prompt has images.
+
+    Raises:
+        ValueError: naming the first that has none: a shard is missing.
+    """
+    drawn = {record.prompt_id for folder in folders for record in read_image_records(folder)}
+    bare = [row["prompt_id"] for row in prompts if row["prompt_id"] not in drawn]
+    if bare:
+        raise ValueError(f"{len(bare)} of {len(prompts)} prompts have no image in {len(folders)} shards, prompt "
+                         f"{bare[0]} the first; generate them again, in num_shards shards")  # fmt: skip
 
 
 def _self_supervised(

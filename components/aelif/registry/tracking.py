@@ -35,7 +35,13 @@ FACTS = ("state", "model", "version", "verdict", "reasons", "trial", "against", 
 """What `close_by_status` returns."""
 OPENING_PATIENCE_S = 10.0
 """How long the start of a run waits for a server; what it has to say can wait longer than the run."""
-_END_STATES: dict[str, EndState] = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
+_END_STATES: dict[str, EndState] = {
+    "SUCCEEDED": "FINISHED",
+    "COMPLETE": "FINISHED",
+    "FAILED": "FAILED",
+    "CANCELLED": "KILLED",
+}
+"""Words of kfp.local, and COMPLETE, that of the server."""
 
 
 def open_parent(
@@ -142,14 +148,14 @@ def close_by_status(
 ) -> dict[str, str]:
     """End the execution's run as Kubeflow reports its end (see `close`), after sending what steps could not.
 
-    Kubeflow may say RUNNING of a pipeline with loops that has ended: then the run tells by its
-    ``gate.verdict``, the last thing that a complete pipeline writes. With the server away, the end is
-    spooled too.
+    The run tells by its ``gate.verdict``, the last thing that a complete pipeline writes: the server may say
+    RUNNING of one that has ended, and FAILED of one in which an attempt failed and the next succeeded, where a loop's
+    steps came from the cache. With MLflow away, the end is spooled too.
 
     Args:
         tracking: a `TrackingConfig` in plain values.
         run_key: names the execution.
-        state: SUCCEEDED, FAILED, CANCELLED or RUNNING.
+        state: SUCCEEDED or COMPLETE, FAILED, CANCELLED, RUNNING.
         message: Kubeflow's error message; a step's own report goes before it.
         patience_s: seconds to wait for a locked database or an absent server.
 
@@ -173,7 +179,7 @@ def close_by_status(
     except AbsentError as error:
         if folder is None:
             raise
-        end, cause = _ending(state, message, complete=state == "SUCCEEDED")
+        end, cause = _ending(state, message, complete=False)
         begin_file(folder, tracking, run_key, kind="close", state=end, cause=cause)
         StepProgress("close_run", "").emit("warning", message=f"{error}; a later run with this output tells MLflow")
         return {**dict.fromkeys(FACTS, ""), "state": end, "cause": cause}
@@ -181,7 +187,7 @@ def close_by_status(
 
 def _ending(state: str, message: str, *, complete: bool) -> tuple[EndState, str]:
     """Return MLflow's word for Kubeflow's state, and the cause of a failure."""
-    end = _END_STATES.get(state, "FINISHED" if complete else "FAILED")
+    end = "FINISHED" if complete else _END_STATES.get(state, "FAILED")
     cause = "" if end == "FINISHED" else reported_failure() or message or f"the pipeline ended in state {state}"
     return end, cause
 

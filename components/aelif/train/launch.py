@@ -124,6 +124,7 @@ class _Followed(StepProgress):
     def __init__(self, label: str, sign: Path) -> None:
         super().__init__("train", label)
         self._sign = sign
+        self._check("before its first step")  # Kubernetes starts a pod that failed once more
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Say how far it is.
@@ -131,11 +132,14 @@ class _Followed(StepProgress):
         Raises:
             RuntimeError: if nobody followed for `UNFOLLOWED_S`.
         """
+        self._check(f"after {done} {unit}")
+        super().advance(done, total, unit)
+
+    def _check(self, when: str) -> None:
         alone_s = time.time() - self._sign.stat().st_mtime
         if alone_s > UNFOLLOWED_S:
-            raise RuntimeError(f"stopped after {done} {unit}: the step that started this training is gone "
-                               f"for {alone_s / 60:.0f} minutes")  # fmt: skip
-        super().advance(done, total, unit)
+            raise RuntimeError(f"stopped {when}: the step that started this training is gone for "
+                               f"{alone_s / 60:.0f} minutes")  # fmt: skip
 
 
 def main(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import signal
@@ -189,7 +190,8 @@ def _print_plan(submission: Submission) -> None:
     )
     for warning in submission.warnings:
         typer.echo(f"# warning: {warning}")
-    typer.echo(yaml.safe_dump(dict(submission.arguments), sort_keys=False, allow_unicode=True), nl=False)
+    plain = json.loads(json.dumps(submission.arguments))  # equal parts are written out, not referred to
+    typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def _print_submitted(submission: Submission, submitted: Submitted) -> None:

@@ -90,17 +90,68 @@ def perturb(
     print_perturbed(console, rows, reader=reader)
 
 
+_PANEL = "With --cluster"
+
+
 def doctor(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that runs would write to.")] = Path("outputs"),
+    cluster: Annotated[bool, typer.Option("--cluster", help="Check a Kubernetes cluster instead.")] = False,
+    recipe: Annotated[str, typer.Option(help="Recipe that would be submitted.", rich_help_panel=_PANEL)] = "quickstart",
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings that it would get.", rich_help_panel=_PANEL)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Any setting: cluster.accelerators=0.", rich_help_panel=_PANEL),
+    ] = None,
+    destination: Annotated[str, typer.Option(help="s3:// prefix for its results.", rich_help_panel=_PANEL)] = "",
+    queue: Annotated[str, typer.Option(help="Kueue's LocalQueue for its pods.", rich_help_panel=_PANEL)] = "",
+    package: Annotated[
+        Path | None, typer.Option(help="Package of 'aelif compile' to look at.", rich_help_panel=_PANEL)
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Kubeflow Pipelines API, as in submit.", rich_help_panel=_PANEL, show_default=False)
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option(help="Of the runs; else this pod's, else kubeflow.", rich_help_panel=_PANEL)
+    ] = "",
+    token_file: Annotated[str, typer.Option(help="Token for that API.", rich_help_panel=_PANEL)] = "",
+    context: Annotated[str, typer.Option(help="Of the kubeconfig; else its current one.", rich_help_panel=_PANEL)] = "",
+    tracking_uri: Annotated[
+        str, typer.Option(help="Where MLflow answers to this machine: a port-forward.", rich_help_panel=_PANEL)
+    ] = "",
+    endpoint_url: Annotated[
+        str, typer.Option(help="Where the object store does, likewise.", rich_help_panel=_PANEL)
+    ] = "",
     debug: Debug = False,
 ) -> None:
-    """Check this machine: versions, cores, memory, GPU, disk, write permission, packaged models.
+    """Check this machine, or with --cluster a Kubernetes cluster, and say how to mend what is not as it should be.
 
-    Example: aelif doctor
+    This machine: versions, cores, memory, GPU, disk, write permission, packaged models. A cluster: Kubernetes,
+    Kubeflow Pipelines, your rights, nodes and accelerators, queue, the runs' namespace (settings, secrets, volumes,
+    account, network), MLflow, buckets. It only asks, and changes nothing. "?" marks what could not be looked at from
+    here; that is no fault. Exit status 1: something is not as it should be.
+
+    Examples: aelif doctor
+    aelif doctor --cluster --host http://127.0.0.1:8888 --set cluster.accelerators=0
     """
-    from aelif.doctor import examine, print_findings
+    from aelif.doctor import Finding, examine, print_findings
 
-    findings = examine(output)
+    findings: list[Finding]
+    if cluster:
+        from aelif_pipelines.doctor_cluster.examine import Question, examine_cluster
+        from aelif_pipelines.settings import load_config, parse_assignment
+
+        changes = dict(parse_assignment(text) for text in set_ or ())
+        findings = examine_cluster(
+            Question(
+                config=load_config(recipe, file=config, changes=changes), host=host, namespace=namespace,
+                token_file=token_file, context=context, queue=queue, destination=destination, package=package,
+                tracking_uri=tracking_uri, endpoint_url=endpoint_url,
+            )
+        )  # fmt: skip
+    else:
+        findings = examine(output)
     print_findings(console, findings)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

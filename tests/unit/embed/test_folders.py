@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aelif.artifacts import ImageRecord, digest_of_folder, read_embeddings, read_image_records, write_image_records
+from aelif.artifacts import (
+    ImageRecord,
+    digest_of_folder,
+    prompt_schema,
+    read_embeddings,
+    read_image_records,
+    write_image_records,
+    write_table,
+)
 from aelif.config import ScoreConfig, to_dict
 from aelif.embed.clip import load_scorer
 from aelif.embed.component import embed_images, embed_photos
 from aelif.embed.dino import load_dino
-from aelif.embed.folders import embed_folders
+from aelif.embed.folders import check_complete, embed_folders
 from aelif.progress import StepProgress
 from aelif.randomness import numpy_generator
 
@@ -39,6 +47,17 @@ def write_shard(folder: Path, items: list[tuple[int, int]]) -> Path:
     return folder
 
 
+def write_prompts(path: Path) -> SimpleNamespace:
+    rows = [
+        {"prompt_id": number, "clean_id": 0, "prompt": text, "clean_prompt": TEXTS[0], "prompt_set": "clean",
+         "family": "", "severity": 0.0, "draw": 0, "character_error_rate": 0.0, "tokens_changed": None,
+         "embedding_cosine": None, "embedding_shift": None, "reason": "", "edits": []}
+        for number, text in enumerate(TEXTS)
+    ]  # fmt: skip
+    write_table(path, rows, prompt_schema())
+    return SimpleNamespace(path=str(path))
+
+
 def test_sharding_changes_nothing(scorer_folder: Path, tmp_path: Path):
     config = ScoreConfig(scorer=str(scorer_folder))
     whole = write_shard(tmp_path / "whole", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -55,12 +74,21 @@ def test_an_image_in_two_shards_is_refused(scorer_folder: Path, tmp_path: Path):
         embed_folders(shards, ScoreConfig(scorer=str(scorer_folder)), QUIET)
 
 
+def test_a_missing_shard_is_noticed(tmp_path: Path):
+    prompts = [{"prompt_id": 0}, {"prompt_id": 1}]
+    first, second = write_shard(tmp_path / "a", [(0, 0)]), write_shard(tmp_path / "b", [(1, 0), (0, 1)])
+    check_complete([first, second], prompts)
+    with pytest.raises(ValueError, match="1 of 2 prompts have no image in 1 shards, prompt 1 the first"):
+        check_complete([first], prompts)
+
+
 def test_components_write_the_same_bytes_twice(scorer_folder: Path, tmp_path: Path):
     folder = SimpleNamespace(path=str(write_shard(tmp_path / "images", [(0, 0), (1, 0)])))
     score = to_dict(ScoreConfig(scorer=str(scorer_folder), cache=str(tmp_path / "cache")))
     first, second, photos, whole = (SimpleNamespace(path=str(tmp_path / name)) for name in ("a", "b", "photos", "all"))
+    prompts = write_prompts(tmp_path / "prompts")
     for output in (first, second):
-        embed_images.python_func([folder], score, "baseline/seed=0", output, whole, "1")
+        embed_images.python_func([folder], prompts, score, "baseline/seed=0", output, whole, "1")
     embed_photos.python_func(folder, score, photos, "1")
     assert len({digest_of_folder(Path(output.path)) for output in (first, second, photos)}) == 1
     assert read_embeddings(first.path).images.shape == (2, 16)

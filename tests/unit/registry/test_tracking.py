@@ -125,7 +125,9 @@ def test_other_executions_are_left_alone(tracking, client):
         ("SUCCEEDED", False, "FINISHED", None),
         ("FAILED", False, "FAILED", "inner task failed"),
         ("CANCELLED", False, "KILLED", "inner task failed"),
+        ("COMPLETE", False, "FINISHED", None),
         ("RUNNING", True, "FINISHED", None),
+        ("FAILED", True, "FINISHED", None),
         ("RUNNING", False, "FAILED", "inner task failed"),
     ],
 )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tests.manifests.rights import RIGHTS
 from tests.unit.train.conftest import Listening
 from tests.unit.train.trainer_api import REPORT, Cluster, Node, at_each_look, finish, work_of
 
 from aelif.artifacts import write_json
 from aelif.train import following, nodes, trainjob
+from aelif.train.devices import check_same_start
 from aelif.train.exchange import write_error
 from aelif.train.launch import _Followed, main
 
@@ -150,6 +153,8 @@ def test_a_training_that_nobody_follows_ends(tmp_path: Path):
     os.utime(sign, (0, sign.stat().st_mtime - 3600))
     with pytest.raises(RuntimeError, match="stopped after 2 steps: the step that started this training is gone for 60"):
         progress.advance(2, 10, "steps")
+    with pytest.raises(RuntimeError, match="stopped before its first step"):
+        _Followed("x", sign)
 
 
 def test_an_error_is_written_only_where_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -159,3 +164,14 @@ def test_an_error_is_written_only_where_somebody_waits(tmp_path: Path, monkeypat
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(KeyError):
         main(tmp_path)
+
+
+def test_processes_that_found_different_checkpoints_stop():
+    def seen(*starts: int) -> object:
+        return SimpleNamespace(num_processes=len(starts), device="cpu", gather=lambda _: torch.tensor(starts))
+
+    check_same_start(4, seen(4, 4))
+    with pytest.raises(
+        RuntimeError, match=r"different checkpoints \(steps \[4, 0\]\); checkpoint_root must be one vol"
+    ):
+        check_same_start(4, seen(4, 0))
