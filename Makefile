@@ -8,7 +8,7 @@ STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature
-.PHONY: golden base-image images wheels clean
+.PHONY: golden base-image images try-images wheels clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ base-image:  ## base image from Debian's packages, where no registry can be reac
 
 images:  ## both container images; BASE, REGISTRY, WHEELS, PUSH: see images/build.sh
 	images/build.sh
+
+try-images:  ## real steps in the images that were built, as pods run them: see images/try.sh
+	images/try.sh
 
 wheels:  ## every wheel of the images into build/wheels, for builds without a network
 	images/wheels.sh

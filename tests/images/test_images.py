@@ -32,17 +32,14 @@ def required(image: str) -> list[str]:
 
 
 def installed_with(names: list[str]) -> set[str]:
-    """Return the packages that come with `names`, as far as they are installed here."""
+    """Return the packages that come with `names`, as installed here."""
     seen: set[str] = set()
     todo = [Requirement(name).name for name in names]
     while todo:
         name = canonicalize_name(todo.pop())
         if name not in seen:
             seen.add(name)
-            try:
-                needs = [Requirement(text) for text in metadata.requires(name) or []]
-            except metadata.PackageNotFoundError:  # of an extra that only GPU nodes want
-                needs = []
+            needs = [Requirement(text) for text in metadata.requires(name) or []]
             todo += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     return seen
 
