@@ -206,11 +206,8 @@ def _torch(kind: str) -> Finding:
 
 def _bytecode() -> Finding:
     """A step on a read-only root would compile anew, at every start, what it imports and finds no bytecode of."""
-    import json
-
-    import kfp
-
-    sources = [module.__file__ or "" for module in (json, kfp, aelif)]
+    specs = [find_spec(name) for name in ("json", "kfp", "aelif")]
+    sources = [spec.origin for spec in specs if spec and spec.origin]
     lacking = [source for source in sources if not Path(cache_from_source(source)).is_file()]
     return Finding(
         subject="bytecode",
