@@ -8,7 +8,7 @@ STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types format stack stack-down bench bench-train bench-score miniature
-.PHONY: golden base-image images try-images wheels clean
+.PHONY: study study-smoke golden base-image images try-images wheels clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +60,18 @@ bench-score: $(READY)  ## scoring against a POT call per resample, synthesis aga
 
 miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
 	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
+
+study: $(READY)  ## the registered study on the miniatures: hours on two cores; stopped, it goes on where it was
+	$(BIN)/aelif run study-tuning --output outputs/study-tuning $(STUDY)
+	$(BIN)/aelif run study --output outputs/study $(STUDY)
+	$(BIN)/python docs/study/collect.py outputs docs/study/results
+	$(BIN)/python docs/study/analyse.py docs/study/results outputs
+
+study-smoke: $(READY)  ## the same path shrunk to minutes, results into outputs/study-smoke
+	$(BIN)/aelif run study-tuning --smoke --output outputs/study-smoke/study-tuning $(STUDY)
+	$(BIN)/aelif run study --smoke --output outputs/study-smoke/study $(STUDY)
+	$(BIN)/python docs/study/collect.py outputs/study-smoke outputs/study-smoke/results
+	$(BIN)/python docs/study/analyse.py outputs/study-smoke/results outputs/study-smoke
 
 base-image:  ## base image from Debian's packages, where no registry can be reached (root, debootstrap, buildah)
 	images/base/build.sh

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from aelif.config import AttackConfig, PromptConfig, RunConfig, StressConfig, Variant
 from aelif_pipelines.recipes import on_sd3, quickstart, sd3, sdxl
+from aelif_pipelines.study_plan import study, study_tuning
 
 _VARIANTS = tuple(
     map(
@@ -42,5 +43,10 @@ def _with_paper_table(config: RunConfig, *, magnitudes: tuple[float, ...], attac
     return replace(config, variants=_VARIANTS, seeds=(0, 1, 2), prompts=prompts, attack=attack)
 
 
-PLANS: dict[str, Callable[[], Mapping[str, RunConfig]]] = {"paper": paper, "paper-full": paper_full}
+PLANS: dict[str, Callable[[], Mapping[str, RunConfig]]] = {
+    "paper": paper,
+    "paper-full": paper_full,
+    "study-tuning": study_tuning,
+    "study": study,
+}
 """Name of a plan → its parts, in the order in which they run."""

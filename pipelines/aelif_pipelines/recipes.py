@@ -23,7 +23,7 @@ from aelif.config import (
     nearest,
 )
 
-_BACKPACK = DataConfig(
+BACKPACK = DataConfig(
     instance_images="builtin:backpack",
     instance_prompt="a photo of sks backpack",
     class_prompt="a photo of a backpack",
@@ -43,7 +43,7 @@ _PROMPTS = PromptConfig(
 def quickstart() -> RunConfig:
     """The shipped backpack on the miniature SDXL: baseline and both AELIF augmentations, in minutes on two cores."""
     return RunConfig(
-        data=_BACKPACK,
+        data=BACKPACK,
         prompts=_PROMPTS,
         train=TrainConfig(method="full", steps=300, optimizer=OptimizerConfig(learning_rate=5e-4)),
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
@@ -203,7 +203,7 @@ def _full_size(base_model: str, *, image_size: int, guidance_scale: float, name:
     """Return the settings that full-size models share."""
     return RunConfig(
         base_model=base_model,
-        data=replace(_BACKPACK, image_size=image_size),
+        data=replace(BACKPACK, image_size=image_size),
         prompts=_PROMPTS,
         train=TrainConfig(
             steps=800,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aelif.augment.aelif import aelif_mask, aelif_noise_conv, draw_positions
 from aelif.augment.baselines import caption_dropout, cep, neftune, string_augmentation
+from aelif.augment.displacement import typo_noise, typo_shift
 from aelif.augment.draws import draw_magnitudes, draw_uniform
 from aelif.augment.interface import Augmentation, Draw, TextPool
 from aelif.config import AugmentationConfig, Term, Variant
@@ -138,5 +139,7 @@ FUNCTIONS: dict[str, Augmentation] = {
     "neftune": partial(_additive, neftune),
     "caption_dropout": caption_dropout,
     "string_augmentation": string_augmentation,
+    "typo_shift": typo_shift,
+    "typo_noise": typo_noise,
 }
 """Name of an augmentation, as in `aelif.config.AUGMENTATIONS`, → what it does to a condition."""

@@ -8,7 +8,7 @@ from typing import Literal
 from aelif.config.perturbations import check_families
 from aelif.config.reading import nearest, require
 from aelif.config.training import AugmentationConfig
-from aelif.config.variants import AUGMENTATIONS
+from aelif.config.variants import AUGMENTATIONS, REPLACING
 
 SubjectPart = Literal["identifier", "class_word"]
 
@@ -29,8 +29,8 @@ class StressConfig:
 
     def __post_init__(self) -> None:
         for name in self.augmentations:
-            require(name in AUGMENTATIONS and name not in ("caption_dropout", "string_augmentation"), "augmentations",
-                    name, nearest(name, ("aelif_mask", "aelif_noise_conv", "cep", "neftune")))  # fmt: skip
+            require(name in AUGMENTATIONS and name not in REPLACING, "augmentations", name,
+                    nearest(name, (known for known in AUGMENTATIONS if known not in REPLACING)))  # fmt: skip
             for magnitude in self.magnitudes:
                 scale = AUGMENTATIONS[name]
                 require(0 < magnitude <= scale.maximum, "magnitudes", magnitude,

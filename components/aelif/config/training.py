@@ -86,14 +86,17 @@ class AugmentationConfig:
     class_prompts: bool = True
     """Whether class prompts are augmented like instance prompts."""
     string_families: tuple[str, ...] = ("insert", "repeat", "spacing", "word_repeat", "word_swap")
-    """Perturbation families of string_augmentation; keep them apart from those that are scored."""
+    """Perturbation families of string_augmentation, typo_shift and typo_noise; keep them apart from those scored."""
     string_severity: float = 0.1
-    """Share of the letters or words that string_augmentation hits, in (0, 1]."""
+    """Share of the letters or words that these hit, in (0, 1]."""
     string_draws: int = 16
-    """Misspelt versions of each prompt that string_augmentation chooses from."""
+    """Misspelt versions of each prompt that these choose from."""
+    reach: float = 1.5
+    """How far typo_shift goes at most: 1 is the misspelt prompt's own embedding."""
 
     def __post_init__(self) -> None:
         require(self.noise_std >= 0, "noise_std", self.noise_std, "give a number of at least 0")
+        require(self.reach > 0, "reach", self.reach, "give a number above 0")
         check_families("string_families", self.string_families)
         require(0 < self.string_severity <= 1, "string_severity", self.string_severity, "give a share in (0, 1]")
         require(self.string_draws >= 1, "string_draws", self.string_draws, "give at least 1")

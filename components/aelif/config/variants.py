@@ -34,8 +34,14 @@ AUGMENTATIONS = {
     "neftune": Scale(meaning="α of noise U(-1, 1) α/sqrt(L D)", default=5.0, maximum=1000.0),
     "caption_dropout": Scale(meaning=_PROMPTS, default=0.1, maximum=1.0),
     "string_augmentation": Scale(meaning=_PROMPTS, default=0.5, maximum=1.0),
+    "typo_shift": Scale(meaning=_PROMPTS, default=0.5, maximum=1.0),
+    "typo_noise": Scale(meaning="σ, in displacements of a misspelt prompt", default=1.0, maximum=10.0),
 }
 """Augmentations, each a function in `aelif.augment`."""
+MISSPELLING = ("string_augmentation", "typo_shift", "typo_noise")
+"""Augmentations that read misspelt versions of the prompts."""
+REPLACING = ("caption_dropout", *MISSPELLING)
+"""Augmentations that need other prompts than a row's own: they cannot stress a finished model's embeddings."""
 
 _ON_TOKENS = ("aelif_mask", "aelif_noise_conv", "cep", "neftune")
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -45,6 +51,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "noise_mean": ("aelif_noise_conv",),
     "noise_std": ("aelif_noise_conv",),
     "pooled": _ON_TOKENS,
+    "reach": ("typo_shift",),
 }
 """Settings of `AugmentationConfig` that a term may override → the augmentations that read them. The others hold for
 the whole run: how prompts are misspelt, whether class prompts are augmented, and whether zeroed tokens leave attention,

@@ -26,7 +26,8 @@ from aelif.imports import absent_modules, bare_packages
 if TYPE_CHECKING:
     from open_clip import CLIP
 
-BUILTIN = "builtin:miniature-clip"
+BUILTIN = {"builtin:miniature-clip": "clip", "builtin:miniature-clip-vit": "clip-vit"}
+"""Packaged scorer → its folder below `miniature/weights`; the second cross-checks the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def load_scorer(name: str) -> Scorer:
     """Return a scorer on the accelerator, if there is one.
 
     Args:
-        name: ``builtin:miniature-clip``, a folder with `open_clip_config.json`,
+        name: ``builtin:miniature-clip``, ``builtin:miniature-clip-vit``, a folder with `open_clip_config.json`,
             `open_clip_model.safetensors` and `tokenizer.json`, or open_clip's architecture and
             weights: ``ViT-L-14/openai``.
 
@@ -63,10 +64,10 @@ def load_scorer(name: str) -> Scorer:
         ValueError: if there is no such model, or a folder lacks a file.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == BUILTIN:
-        return load_folder(Path(str(files("aelif") / "models" / "miniature" / "weights" / "clip")), device)
+    if name in BUILTIN:
+        return load_folder(Path(str(files("aelif") / "models" / "miniature" / "weights" / BUILTIN[name])), device)
     if name.startswith("builtin:"):
-        raise ValueError(f"scorer = {name!r}: {nearest(name, [BUILTIN])}")
+        raise ValueError(f"scorer = {name!r}: {nearest(name, BUILTIN)}")
     return load_folder(Path(name), device) if Path(name).is_dir() else load_named(name, device)
 
 
@@ -107,8 +108,9 @@ def load_named(name: str, device: torch.device) -> Scorer:
 
     architecture, _, weights = name.partition("/")
     if architecture not in open_clip.list_models():
-        close = difflib.get_close_matches(architecture, [BUILTIN, *open_clip.list_models()], n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"give one such as {BUILTIN} or ViT-L-14/openai"
+        close = difflib.get_close_matches(architecture, [*BUILTIN, *open_clip.list_models()], n=1)
+        known = f"give one such as {next(iter(BUILTIN))} or ViT-L-14/openai"
+        remedy = f"did you mean {close[0]!r}?" if close else known
         raise ValueError(f"scorer = {name!r}: there is no such folder or open_clip model; {remedy}")
     known = open_clip.list_pretrained_tags_by_model(architecture)
     if weights not in known:

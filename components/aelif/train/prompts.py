@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from aelif.config import AugmentationConfig, Variant, expand_families
 from aelif.config.data import holds_words
+from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition, concatenate
 from aelif.perturb.plan import preview
@@ -92,14 +93,14 @@ def open_book(
 ) -> PromptBook:
     """Return the book of the distinct prompts, encoded now unless text encoders are trained.
 
-    Misspelt versions are made where a term of the variant is ``string_augmentation``.
+    Misspelt versions are made where a term of the variant reads them.
 
     Raises:
-        ValueError: if the families of ``string_augmentation`` cannot change a prompt.
+        ValueError: if the families of `string_families` cannot change a prompt.
     """
     distinct = sorted(set(prompts))
     texts, versions = list(distinct), []
-    if any(term.augmentation == "string_augmentation" for term in variant.terms):
+    if any(term.augmentation in MISSPELLING for term in variant.terms):
         for index, prompt in enumerate(distinct):
             misspelt = misspell(prompt, augmentation, seed=derive_seed(seed, "train/misspelt", index))
             versions.append(tuple(range(len(texts), len(texts) + len(misspelt))))

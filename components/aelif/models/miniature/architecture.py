@@ -27,6 +27,13 @@ SCORER: dict[str, Any] = {
 }
 """Arguments of `open_clip.CLIP`, without the vocabulary size, which the tokenizer gives."""
 
+SECOND_SCORER: dict[str, Any] = {
+    "embed_dim": 96,
+    "vision_cfg": {"image_size": IMAGE_SIZE, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 32, "width": 96, "heads": 3, "layers": 2},
+}
+"""The same of the scorer that cross-checks the first: a vision transformer, where that is a convolutional network."""
+
 
 def build_autoencoder() -> AutoencoderKL:
     """Return an untrained autoencoder: (B, 3, 64, 64) ↔ (B, 16, 8, 8)."""
@@ -71,12 +78,12 @@ def build_denoiser() -> UNet2DConditionModel:
         sample_size=IMAGE_SIZE // 8,
         in_channels=16,
         out_channels=16,
-        block_out_channels=(96, 192),
+        block_out_channels=(96, 144),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",
         layers_per_block=1,
-        attention_head_dim=(3, 6),  # diffusers' name for the number of heads
+        attention_head_dim=(3, 4),  # diffusers' name for the number of heads
         cross_attention_dim=96 + 128,
         addition_embed_type="text_time",
         addition_time_embed_dim=32,
@@ -95,11 +102,11 @@ def build_transformer() -> SD3Transformer2DModel:
         patch_size=1,
         in_channels=16,
         out_channels=16,
-        num_layers=6,
-        num_attention_heads=3,
-        attention_head_dim=64,
+        num_layers=5,
+        num_attention_heads=5,
+        attention_head_dim=32,
         joint_attention_dim=96 + 128,
-        caption_projection_dim=192,
+        caption_projection_dim=160,
         pooled_projection_dim=96 + 128,
         pos_embed_max_size=16,
         qk_norm="rms_norm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -12,6 +13,9 @@ from safetensors.numpy import load_file, save_file
 from aelif.models.miniature.architecture import IMAGE_SIZE
 from aelif.models.miniature.scenes import OBJECTS, Scene, caption, glyph, render, sample_scene
 from aelif.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUM_TRAIN, NUM_HELD_OUT, NUM_CAPTIONS = 24_000, 384, 3
 
@@ -54,3 +58,16 @@ def read_scenes(folder: Path) -> Scenes:
     captions = [row.pop("captions") for row in rows]
     images = load_file(folder / "images.safetensors")["images"]
     return Scenes(images=images, scenes=[Scene(**row) for row in rows], captions=captions)
+
+
+def to_pixels(images: np.ndarray) -> Tensor:
+    """Return (B, 3, H, W) float32 in [-1, 1] from (B, H, W, 3) uint8."""
+    import torch
+
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_images(pixels: Tensor) -> np.ndarray:
+    """Return (B, H, W, 3) uint8 from (B, 3, H, W) in [-1, 1]."""
+    scaled: np.ndarray = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return scaled

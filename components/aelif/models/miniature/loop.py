@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aelif.average import WeightAverage
 from aelif.checkpoint import load_checkpoint, save_checkpoint
+from aelif.progress import StepProgress
 
 
 def pretrain(
@@ -43,6 +44,7 @@ def pretrain(
     """
     weights = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     average = WeightAverage(weights, decay=ema_decay)
+    progress = StepProgress("pretrain", folder.name)
     optimizer = torch.optim.AdamW(
         weights.values(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
@@ -69,7 +71,8 @@ def pretrain(
             total = 0.0
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
-            print(folder.name, line, flush=True)
+            progress.advance(step + 1, steps, "steps")
+            progress.measure({step + 1: {"pretrain/loss": line["loss"]}})
         if (step + 1) % save_every == 0 or step + 1 == steps:
             save_checkpoint(path, stored, optimizer, step=step + 1)
     average.adopt()

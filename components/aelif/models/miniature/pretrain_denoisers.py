@@ -106,8 +106,8 @@ def pretrain_unet(work: Path, *, steps: int, seed: int) -> None:
         error = (predicted - rows.noise).square().mean(dim=(1, 2, 3))
         return (error * (snr[times].clamp(max=5.0) / snr[times])).mean()
 
-    pretrain(model, loss_of_step, folder=work / "denoiser", steps=steps, learning_rate=6e-4, ema_decay=0.9995)
-    model.save_pretrained(work / "denoiser" / "model")
+    pretrain(model, loss_of_step, folder=work / "unet", steps=steps, learning_rate=8e-4)
+    model.save_pretrained(work / "unet" / "model")
 
 
 def pretrain_transformer(work: Path, *, steps: int, seed: int) -> None:
@@ -131,5 +131,5 @@ def pretrain_transformer(work: Path, *, steps: int, seed: int) -> None:
         ).sample
         return (predicted - (rows.noise - rows.latents)).square().mean()
 
-    pretrain(model, loss_of_step, folder=work / "transformer", steps=steps, learning_rate=1e-3, ema_decay=0.9995)
+    pretrain(model, loss_of_step, folder=work / "transformer", steps=steps, learning_rate=1e-3)
     model.save_pretrained(work / "transformer" / "model")

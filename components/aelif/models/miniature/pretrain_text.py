@@ -1,4 +1,4 @@
-"""Pretraining of the text encoders, on what captions mean; both generators share them."""
+"""Pretraining of the text encoders: what captions say, and what words mean; both generators share them."""
 
 from __future__ import annotations
 
@@ -7,77 +7,74 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aelif.models.miniature.architecture import MAX_TOKENS, build_text_encoders
+from aelif.models.miniature.corpus import GROUNDS, draw_sentences, mentions
 from aelif.models.miniature.data import read_scenes
 from aelif.models.miniature.loop import pretrain
-from aelif.models.miniature.scenes import BACKGROUNDS, OBJECTS, PLACES, TINTS
+from aelif.models.miniature.scenes import OBJECTS, TINTS
+from aelif.models.miniature.teacher import WIDTH, embed_sentences, read_words
 from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.randomness import numpy_generator
 
-GROUNDS = [*(f"on a {name} background" for name in BACKGROUNDS), *PLACES]
+NUM_SENTENCES = 60_000
 TEXT_TOKENS = 24
-"""Captions are shorter than this; the encoders are causal, so later positions change nothing."""
-
-TYPO_RATE = 0.08
-"""Share of the text encoders' captions with one slip: web text, too, is not spelt perfectly."""
-
-
-def mentions(text: str) -> tuple[int, int, int]:
-    """Return which object, tint and background a caption names, as indices; past the end: none."""
-    words = text.split()
-    thing = next((i for i, name in enumerate(OBJECTS) if name in words), len(OBJECTS))
-    before = words[words.index(list(OBJECTS)[thing]) - 1] if thing < len(OBJECTS) else ""
-    tint = next((i for i, name in enumerate(TINTS) if name == before), len(TINTS))
-    ground = next((i for i, phrase in enumerate(GROUNDS) if text.endswith(phrase)), len(GROUNDS))
-    return thing, tint, ground
-
-
-def slip(text: str, generator: np.random.Generator) -> str:
-    """Drop, double or exchange one letter."""
-    place = int(generator.integers(len(text) - 1))
-    first, second = text[place], text[place + 1]
-    slips = (second, first + first + second, second + first)
-    return text[:place] + slips[generator.integers(len(slips))] + text[place + 2 :]
+"""Nearly all sentences are shorter than this; the encoders are causal, so later positions change nothing."""
 
 
 class TextReader(nn.Module):
-    """Both text encoders with heads that must tell object, tint and background."""
+    """Both text encoders with heads that tell object, tint and background, and what the teacher makes of the text."""
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.first, self.second = build_text_encoders(vocab_size)
         classes = (len(OBJECTS) + 1, len(TINTS) + 1, len(GROUNDS) + 1)
-        self.heads = nn.ModuleList(nn.Linear(width, n) for width in (96, 128) for n in classes)
+        self.facts = nn.ModuleList(nn.Linear(width, n) for width in (96, 128) for n in classes)
+        self.meanings = nn.ModuleList(nn.Linear(width, WIDTH) for width in (96, 128))
 
-    def forward(self, tokens_BL: Tensor) -> list[Tensor]:
-        """Return six (B, classes) logits: three facts, read by each encoder."""
-        pooled = [self.first(tokens_BL).pooler_output] * 3 + [self.second(tokens_BL).text_embeds] * 3
-        return [head(features) for head, features in zip(self.heads, pooled, strict=True)]
+    def forward(self, tokens_BL: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return six (B, classes) logits, three facts read by each encoder, and two (B, 384) meanings."""
+        one, two = self.first(tokens_BL).pooler_output, self.second(tokens_BL).text_embeds
+        facts = [head(features) for head, features in zip(self.facts, [one] * 3 + [two] * 3, strict=True)]
+        return facts, [head(features) for head, features in zip(self.meanings, (one, two), strict=True)]
 
 
 def pretrain_text(work: Path, *, steps: int, seed: int) -> None:
-    """Train both text encoders to say what a caption, sometimes misspelt, describes."""
+    """Train both text encoders to say what a caption describes, and what a sentence encoder makes of any sentence.
+
+    What slips do to a caption's meaning is for the teacher to say: captions with slips have no facts.
+    """
     tokenizer = write_tokenizer(work / "text" / "tokenizer", max_tokens=MAX_TOKENS)
     captions = sorted({text for texts in read_scenes(work / "train").captions for text in texts})
-    facts = torch.tensor([mentions(text) for text in captions])
+    sentences, spelt = draw_sentences(captions, read_words(), count=NUM_SENTENCES, seed=seed)
+    facts_N3 = torch.tensor([mentions(text) for text in sentences])
+    facts_N3[spelt:] = -100  # what cross_entropy leaves out
+    meanings = _teach(sentences, work / "text" / "meanings.safetensors")
+    tokens_NL = tokenizer(sentences, padding="max_length", max_length=TEXT_TOKENS, truncation=True,
+                          return_tensors="pt")["input_ids"]  # fmt: skip
     torch.manual_seed(seed)
     model = TextReader(len(tokenizer)).train()
 
     def loss_of_step(step: int) -> Tensor:
         generator = numpy_generator(seed, "text/batch", step)
-        picks = generator.integers(len(captions), size=64)
-        texts = [captions[i] for i in picks]
-        texts = [slip(text, generator) if generator.random() < TYPO_RATE else text for text in texts]
-        tokens = tokenizer(texts, padding="max_length", max_length=TEXT_TOKENS, truncation=True, return_tensors="pt")
-        logits = model(tokens["input_ids"])
-        target = facts[picks]
-        return torch.stack([F.cross_entropy(one, target[:, i % 3]) for i, one in enumerate(logits)]).mean()
+        picks = np.concatenate([generator.integers(spelt, size=32), generator.integers(spelt, len(sentences), size=32)])
+        facts, meant = model(tokens_NL[picks])
+        told = torch.stack([F.cross_entropy(one, facts_N3[picks, i % 3]) for i, one in enumerate(facts)]).mean()
+        near = torch.stack([F.cosine_similarity(one, meanings[picks], dim=-1).mean() for one in meant]).mean()
+        return told + (1 - near)
 
-    pretrain(model, loss_of_step, folder=work / "text", steps=steps, learning_rate=1e-3)
+    pretrain(model, loss_of_step, folder=work / "text", steps=steps, learning_rate=1.5e-3)
     model.first.save_pretrained(work / "text" / "first")
     model.second.save_pretrained(work / "text" / "second")
+
+
+def _teach(sentences: list[str], path: Path) -> Tensor:
+    """Return the teacher's embedding of every sentence, (N, 384); it is asked once."""
+    if not path.exists():
+        save_file({"meanings": embed_sentences(sentences)}, path)
+    return load_file(path)["meanings"]
 
 
 @torch.no_grad()

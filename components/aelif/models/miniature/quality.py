@@ -10,49 +10,45 @@ import torch
 from PIL import Image
 
 from aelif.models.miniature.architecture import SD3_ABSENT_TOKENS
-from aelif.models.miniature.data import Scenes
+from aelif.models.miniature.corpus import GROUNDS
+from aelif.models.miniature.data import Scenes, to_images, to_pixels
 from aelif.models.miniature.export import WEIGHTS
-from aelif.models.miniature.pretrain import to_pixels, tokenize
-from aelif.models.miniature.scenes import BACKGROUNDS, OBJECTS, PLACES, TINTS
+from aelif.models.miniature.scenes import OBJECTS, TINTS
 from aelif.randomness import torch_generator
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-    from torch import Tensor
 
 
 class Judge:
-    """The packaged scorer, asked which object, tint or background an image shows."""
+    """A packaged scorer, asked which object, tint or background an image shows."""
 
-    def __init__(self, folder: Path = WEIGHTS / "clip") -> None:
-        import json
+    def __init__(self, name: str = "clip") -> None:
+        from aelif.embed.clip import load_folder
 
-        import open_clip
-        from safetensors.torch import load_file
-        from transformers import CLIPTokenizer
+        self._scorer = load_folder(WEIGHTS / name, torch.device("cpu"))
 
-        config = json.loads((folder / "open_clip_config.json").read_text())
-        self._tokenizer = CLIPTokenizer.from_pretrained(folder)
-        self._model = open_clip.CLIP(**config["model_cfg"]).eval()
-        self._model.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
-
-    @torch.no_grad()
     def choose(self, images: np.ndarray, choices: list[str]) -> np.ndarray:
         """Return, for each of (N, 64, 64, 3) uint8 images, the index of the best matching text."""
-        texts = self._model.encode_text(tokenize(self._tokenizer, choices), normalize=True)
-        chunks = [self._model.encode_image(to_pixels(images[i : i + 64])) for i in range(0, len(images), 64)]
-        return (torch.cat(chunks) @ texts.T).argmax(1).numpy()
+        texts = self._scorer.embed_texts(choices)
+        chunks = [self._encode(images[at : at + 64]) for at in range(0, len(images), 64)]
+        chosen: np.ndarray = (np.concatenate(chunks) @ texts.T).argmax(1)
+        return chosen
+
+    @torch.no_grad()
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        features: np.ndarray = self._scorer.encode_pixels(to_pixels(images)).numpy()
+        return features
+
+    def accuracy(self, images: np.ndarray, captions: list[str], choices: list[str]) -> float:
+        """Return the share of images that choose their own caption among the choices."""
+        chosen = self.choose(images, choices)
+        return float(np.mean([choices[index] == own for index, own in zip(chosen, captions, strict=True)]))
 
     def object_accuracy(self, images: np.ndarray, objects: list[str]) -> float:
         """Return the share of images whose object is named rightly among all objects; chance is 1/24."""
-        chosen = self.choose(images, [f"a photo of a {name}" for name in OBJECTS])
-        names = list(OBJECTS)
-        return float(np.mean([names[index] == name for index, name in zip(chosen, objects, strict=True)]))
-
-    def caption_accuracy(self, images: np.ndarray, captions: list[str]) -> float:
-        """Return the share of images that find their own caption among all captions (R@1)."""
-        chosen = self.choose(images, captions)
-        return float(np.mean([captions[index] == own for index, own in zip(chosen, captions, strict=True)]))
+        return self.accuracy(images, [f"a photo of a {name}" for name in objects],
+                             [f"a photo of a {name}" for name in OBJECTS])  # fmt: skip
 
 
 @torch.no_grad()
@@ -63,12 +59,6 @@ def reconstruct(pipeline: DiffusionPipeline, images: np.ndarray) -> np.ndarray:
         latents = pipeline.vae.encode(to_pixels(images[at : at + 64])).latent_dist.mean
         chunks.append(to_images(pipeline.vae.decode(latents).sample))
     return np.concatenate(chunks)
-
-
-def to_images(pixels: Tensor) -> np.ndarray:
-    """Return (B, H, W, 3) uint8 from (B, 3, H, W) in [-1, 1]."""
-    scaled: np.ndarray = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return scaled
 
 
 def psnr(images: np.ndarray, others: np.ndarray) -> float:
@@ -102,16 +92,40 @@ def generate(pipeline: DiffusionPipeline, prompts: list[str], *, seed: int, step
 
 def clean_prompts() -> tuple[list[str], list[str]]:
     """Return in-domain prompts and the object each names: every object plain, tinted, and before backgrounds."""
-    grounds = [*(f"on a {name} background" for name in BACKGROUNDS), *PLACES]
     prompts, objects = [], []
     for index, name in enumerate(OBJECTS):
         tint = list(TINTS)[index % len(TINTS)]
-        ground = grounds[index % len(grounds)]
+        ground = GROUNDS[index % len(GROUNDS)]
         for prompt in (f"a photo of a {name}", f"a photo of a {tint} {name}", f"a picture of a {name} {ground}",
-                       f"a photo of a {tint} {name} {grounds[(index + 5) % len(grounds)]}"):  # fmt: skip
+                       f"a photo of a {tint} {name} {GROUNDS[(index + 5) % len(GROUNDS)]}"):  # fmt: skip
             prompts.append(prompt)
             objects.append(name)
     return prompts, objects
+
+
+def single_changes() -> dict[str, list[list[str]]]:
+    """Return, for object, tint and background, groups of prompts in which that alone changes."""
+    some = list(OBJECTS)[::4]
+    return {
+        "object": [[f"a photo of a {name}" for name in OBJECTS]] * 2,
+        "tint": [[f"a photo of a {tint} {name}" for tint in TINTS] for name in some],
+        "background": [[f"a photo of a {name} {ground}" for ground in GROUNDS] for name in some[:4]],
+    }
+
+
+def attribute_accuracy(pipeline: DiffusionPipeline, judges: list[Judge], *, seed: int) -> dict[str, list[float]]:
+    """Return, for object, tint and background, the share recognised where it alone changes, as each judge sees it.
+
+    An image must choose its own prompt among those of its group.
+    """
+    shares = {}
+    for name, groups in single_changes().items():
+        images = generate(pipeline, [prompt for group in groups for prompt in group], seed=seed + 1)
+        parts = np.split(images, np.cumsum([len(group) for group in groups])[:-1])
+        per_judge = [[judge.accuracy(part, group, group) for part, group in zip(parts, groups, strict=True)]
+                     for judge in judges]  # fmt: skip
+        shares[name] = [round(float(np.mean(values)), 4) for values in per_judge]
+    return shares
 
 
 def grid(images: np.ndarray, columns: int) -> Image.Image:
@@ -125,27 +139,30 @@ def grid(images: np.ndarray, columns: int) -> Image.Image:
 
 
 def measure(held_out: Scenes, *, seed: int, sheets: Path) -> dict[str, Any]:
-    """Return the quality figures of the packaged miniatures, and write sample grids to `sheets`."""
-    judge, sdxl = Judge(), load_generator("sdxl")
+    """Return the quality figures of the packaged miniatures, and write sample grids to `sheets`.
+
+    What a scorer says is a list: first the scorer, then the one that cross-checks it.
+    """
+    judges, sdxl = [Judge("clip"), Judge("clip-vit")], load_generator("sdxl")
     sheets.mkdir(parents=True, exist_ok=True)
     decoded = reconstruct(sdxl, held_out.images)
     pairs = np.stack([held_out.images[:48], decoded[:48]], axis=1).reshape(-1, *decoded.shape[1:])
     grid(pairs, 16).save(sheets / "reconstructions.png")
     prompts, objects = clean_prompts()
-    generated = {}
+    generated, changed = {}, {}
     for name, pipeline in (("sdxl", sdxl), ("sd3", load_generator("sd3"))):
         images = generate(pipeline, prompts, seed=seed)
         grid(images, 16).save(sheets / f"generated-{name}.png")
-        generated[name] = round(judge.object_accuracy(images, objects), 4)
+        generated[name] = [round(judge.object_accuracy(images, objects), 4) for judge in judges]
+        changed[name] = attribute_accuracy(pipeline, judges, seed=seed)
+    shown = [scene.object for scene in held_out.scenes]
+    captions = [texts[0] for texts in held_out.captions]
     return {
         "autoencoder_psnr_db": round(psnr(held_out.images, decoded), 2),
-        "scorer_object_accuracy": round(
-            judge.object_accuracy(held_out.images, [scene.object for scene in held_out.scenes]), 4
-        ),
-        "scorer_caption_accuracy": round(
-            judge.caption_accuracy(held_out.images, [texts[0] for texts in held_out.captions]), 4
-        ),
+        "scorer_object_accuracy": [round(judge.object_accuracy(held_out.images, shown), 4) for judge in judges],
+        "scorer_caption_accuracy": [round(judge.accuracy(held_out.images, captions, captions), 4) for judge in judges],
         "generated_object_accuracy": generated,
+        "changed_alone_accuracy": changed,
         "chance_object_accuracy": round(1 / len(OBJECTS), 4),
         "held_out_images": len(held_out.images),
         "generated_images": len(prompts),

@@ -1,0 +1,96 @@
+"""Gather what the study's runs measured: `python docs/study/collect.py outputs docs/study/results`.
+
+Writes one Parquet table per stage: a row for each model family, part, variant, seed and prompt, as the pipeline's
+scorer sees the images, and as the second one does, which the pipeline never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import typer
+
+from aelif.artifacts import Embeddings, prompt_schema, read_table, score_schema
+from aelif.artifacts.files import new_file
+from aelif.config import DataConfig, RunConfig, ScoreConfig, Trial
+from aelif.embed.folders import embed_folders
+from aelif.prepare.photos import prepare_photos
+from aelif.progress import StepProgress
+from aelif.score.trial import score_trial
+from aelif.storage import local_path
+from aelif_pipelines.study_plan import study, study_tuning
+
+SECOND = ScoreConfig(scorer="builtin:miniature-clip-vit")
+METRICS = ("w1", "clip_t", "diversity")
+QUIET = StepProgress("collect", "")
+
+Row = dict[str, Any]
+
+
+def collect_part(folder: Path, config: RunConfig, *, photos: Embeddings) -> Iterator[Row]:
+    """Yield the rows of one part, by both scorers.
+
+    Args:
+        folder: the part's output folder.
+        config: what it ran.
+        photos: the training photos as the second scorer embeds them.
+    """
+    yield from ({**row, "scorer": "clip"} for row in read_table(folder / "scores.parquet", score_schema()))
+    asked = [row for row in read_table(folder / "prompts.parquet", prompt_schema()) if row["prompt_set"] != "skipped"]
+    for trial in config.trials:
+        images = folder / "images" / str(trial.variant).replace(":", "-") / f"seed-{trial.seed}"
+        yield from ({**row, "scorer": "clip-vit"} for row in score_second(images, asked, trial, photos=photos))
+
+
+def score_second(images: Path, asked: list[Row], trial: Trial, *, photos: Embeddings) -> list[Row]:
+    """Return a trial's scores by the second scorer."""
+    return score_trial(photos, embed_folders([images], SECOND, QUIET), asked, trial)
+
+
+def embed_photos(data: DataConfig) -> Embeddings:
+    """Return a subject's photos, prepared as the pipeline does, as the second scorer embeds them."""
+    with TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "photos"
+        prepare_photos([local_path(data.instance_images)], prepared, config=data, progress=QUIET)
+        return embed_folders([prepared], SECOND, QUIET, subject=0)
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows as compressed Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with new_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+
+
+def main(outputs: Path = Path("outputs"), results: Path = Path("docs/study/results")) -> None:
+    """Gather the finished parts of OUTPUTS/study-tuning and OUTPUTS/study into RESULTS; others are left out."""
+    for stage, folder, parts in (("tuning", "study-tuning", study_tuning()), ("confirmation", "study", study())):
+        rows: list[Row] = []
+        for name, config in parts.items():
+            place = outputs / folder / name
+            if not (place / "scores.parquet").is_file():
+                print(f"{name}: not run yet")
+                continue
+            part, _, model = name.rpartition("-")
+            found = collect_part(place, _as_run(place, config), photos=embed_photos(config.data))
+            rows += [{"model": model, "part": part, **row} for row in found if row["metric"] in METRICS]
+            print(f"{name}: gathered", flush=True)
+        if rows:
+            write_rows(results / f"{stage}.parquet", rows)
+
+
+def _as_run(folder: Path, config: RunConfig) -> RunConfig:
+    """Return the configuration with the variants and seeds that ran: a smoke test has fewer seeds."""
+    from dataclasses import replace
+
+    rows = read_table(folder / "scores.parquet", score_schema())
+    return replace(config, seeds=tuple(sorted({row["seed"] for row in rows})))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,174 @@
+"""The study's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measures import CLEAN_LIMIT, Measured
+from PIL import Image, ImageDraw, ImageFont
+
+from aelif.artifacts import read_image_records
+from aelif.config import BASELINE
+from aelif_pipelines.study_plan import HELD_OUT_ERRORS
+
+INK, MUTED, RULE = "#1c2430", "#5b6675", "#d5dae1"
+COLORS = {"ours": "#0b6e4f", "aelif": "#b3541e", "rival": "#5b6675"}
+NAMES = {"sdxl": "miniature SDXL", "sd3": "miniature SD3"}
+OURS = ("typo_shift", "typo_noise")
+
+Descriptions = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Model → variant → what `measures.describe` says."""
+
+
+def kind_of(variant: str) -> str:
+    """Return whether a variant is ours, the paper's, or a rival's."""
+    name = variant.partition(":")[0]
+    return "ours" if name in OURS else "aelif" if name.startswith("aelif") else "rival"
+
+
+def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> None:
+    """Draw the improvement on held-out errors of every variant, by both scorers, and its clean distance."""
+    from matplotlib.figure import Figure
+
+    models = [model for model in NAMES if model in first]
+    names = [name for name in first[models[0]] if name != BASELINE]
+    names.sort(key=lambda name: np.mean([first[model][name]["plain"]["value"] for model in models]))
+    figure = Figure(figsize=(4.6 * len(models) + 2.2, 0.5 * len(names) + 1.5), layout="constrained")
+    axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    for ax, model in zip(axes, models, strict=True):
+        _style(ax, f"{NAMES[model]}")
+        for y, name in enumerate(names):
+            color = COLORS[kind_of(name)]
+            _interval(ax, first[model][name]["plain"], y + 0.12, color=color, filled=True)
+            if model in second:
+                _interval(ax, second[model][name]["plain"], y - 0.2, color=color, filled=False)
+        ax.axvline(0, color=INK, linewidth=1)
+        ax.set_xlabel("lower distance on held-out errors, % of the baseline's")
+        ax.set_yticks(range(len(names)), names)
+    figure.suptitle("filled: scorer, 95 % interval; hollow: second scorer", fontsize=9, color=MUTED)
+    figure.savefig(path, dpi=150)
+
+
+def plot_trade_off(described: Descriptions, path: Path, *, title: str) -> None:
+    """Draw clean against perturbed distance of every variant, as shares of the baseline's."""
+    from matplotlib.figure import Figure
+
+    models = [model for model in NAMES if model in described]
+    figure = Figure(figsize=(5.6 * len(models), 4.8), layout="constrained")
+    for ax, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
+        _style(ax, f"{NAMES[model]}: {title}")
+        base = described[model][BASELINE]
+        ax.axvspan(CLEAN_LIMIT, 3, color=RULE, alpha=0.45, linewidth=0)
+        ax.axhline(1, color=RULE)
+        points = []
+        for name, figures in described[model].items():
+            x = figures["clean"]["value"] / base["clean"]["value"]
+            y = figures["perturbed"]["value"] / base["perturbed"]["value"]
+            color = INK if name == BASELINE else COLORS[kind_of(name)]
+            ax.plot(x, y, "o", color=color, markersize=7 if name == BASELINE else 5)
+            points.append((x, y, name, color))
+        _label(ax, points)
+        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        ax.set_xlim(min(xs) - 0.03, max(xs) + 0.08)
+        ax.set_ylim(min(ys) - 0.02, max(ys) + 0.03)
+        ax.set_xlabel("clean distance, baseline = 1 (grey: beyond the limit)")
+        ax.set_ylabel("distance on errors, baseline = 1")
+    figure.savefig(path, dpi=150)
+
+
+def plot_families(measured: Mapping[str, Measured], path: Path) -> None:
+    """Draw the improvement of every variant on each held-out family of errors, averaged over the models."""
+    from matplotlib.figure import Figure
+
+    first = next(iter(measured.values()))
+    names = [name for name in first.variants if name != BASELINE]
+    shares = np.mean([_family_shares(one, names) for one in measured.values()], axis=0)
+    figure = Figure(figsize=(9.5, 0.42 * len(names) + 1.8), layout="constrained")
+    ax = figure.subplots()
+    limit = max(5.0, float(np.nanmax(np.abs(shares))))
+    image = ax.imshow(shares, cmap="BrBG", vmin=-limit, vmax=limit, aspect="auto")
+    for y, row in enumerate(shares):
+        for x, share in enumerate(row):
+            strong = abs(share) > 0.6 * limit
+            ax.text(x, y, f"{share:+.0f}", ha="center", va="center", fontsize=8, color="white" if strong else INK)
+    ax.set_xticks(range(len(HELD_OUT_ERRORS)), HELD_OUT_ERRORS, fontsize=8)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    figure.colorbar(image, label="improvement, %")
+    ax.set_title("Improvement by family of held-out errors, mean of both models", fontsize=10, color=INK)
+    figure.savefig(path, dpi=150)
+
+
+def _family_shares(measured: Measured, names: Sequence[str]) -> np.ndarray:
+    base = measured.variants.index(BASELINE)
+    rows = []
+    for name in names:
+        means = [np.nanmean(measured.values[family], axis=(1, 2)) for family in HELD_OUT_ERRORS]
+        v = measured.variants.index(name)
+        rows.append([100 * (mean_V[base] - mean_V[v]) / mean_V[base] for mean_V in means])
+    return np.array(rows)
+
+
+def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *, seed: int, prompts: int = 4) -> None:
+    """Draw what the variants paint for a clean prompt and for misspelt ones: one column each, one block a run."""
+    size, gap, left, per_cell = 64, 6, 190, 3
+    font = ImageFont.load_default(size=12)
+    cell = size * per_cell + gap
+    sheets = []
+    for place in places:
+        folders = [place / "images" / name.replace(":", "-") / f"seed-{seed}" for name in variants]
+        records = [read_image_records(folder) for folder in folders]
+        asked = _spread(records[0], prompts)
+        sheet = Image.new("RGB", (left + cell * len(variants), 26 + (size + gap) * len(asked)), "white")
+        draw = ImageDraw.Draw(sheet)
+        for column, name in enumerate(variants):
+            draw.text((left + column * cell, 6), name, fill=INK, font=font)
+        for row, (prompt_id, text) in enumerate(asked):
+            y = 26 + row * (size + gap)
+            draw.text((4, y + 22), text[:30], fill=INK, font=font)
+            for column, (folder, own) in enumerate(zip(folders, records, strict=True)):
+                files = [record.file_name for record in own if record.prompt_id == prompt_id][:per_cell]
+                for number, file in enumerate(files):
+                    with Image.open(folder / file) as image:
+                        sheet.paste(image.convert("RGB"), (left + column * cell + number * size, y))
+        sheets.append(sheet)
+    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), "white")
+    y = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, y))
+        y += sheet.height
+    whole.save(path, optimize=True)
+
+
+def _spread(records: Sequence[Any], count: int) -> list[tuple[int, str]]:
+    """Return the first prompt, which is clean, and `count` of the others, evenly."""
+    texts = dict(sorted((record.prompt_id, record.text) for record in records))
+    others = list(texts.items())[4:]
+    picks = np.linspace(0, len(others) - 1, count).round().astype(int)
+    return [next(iter(texts.items())), *(others[index] for index in dict.fromkeys(picks.tolist()))]
+
+
+def _interval(ax: Any, interval: Mapping[str, float], y: float, *, color: str, filled: bool) -> None:
+    low, value, high = (100 * interval[name] for name in ("low", "value", "high"))
+    ax.plot([low, high], [y, y], color=color, linewidth=2 if filled else 1)
+    ax.plot(value, y, "o", color=color, markerfacecolor=color if filled else "white", markersize=6 if filled else 4.5)
+
+
+def _label(ax: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
+    for x, y, name, color in points:
+        ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=6, color=color)
+
+
+def _style(ax: Any, title: str) -> None:
+    ax.set_title(title, fontsize=10, color=INK, loc="left")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(RULE)
+    ax.tick_params(colors=MUTED, labelsize=8)
+    ax.xaxis.label.set_size(8)
+    ax.yaxis.label.set_size(8)
+    ax.grid(axis="x", color=RULE, linewidth=0.6)
+    ax.set_axisbelow(True)

@@ -1,0 +1,140 @@
+"""The study's numbers: distances, improvements and comparisons with their intervals (see protocol.md).
+
+Legend: V variants, S cells (subject, seed), U clean prompts, L resampled statistics (see `aelif.score.draws`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aelif.config import BASELINE
+from aelif.score.bootstrap import Distances, improvement_excess, improvement_plain
+from aelif.score.draws import Draws, make_draws
+from aelif.score.intervals import Interval, to_interval
+from aelif.score.permutation import flip_test, flip_units, holm
+from aelif_pipelines.study_plan import HELD_OUT_ERRORS, REWORDINGS, TUNED
+
+RESAMPLES, CONFIDENCE = 10_000, 0.95
+CLEAN_LIMIT = 1.05
+"""Largest clean distance, as a multiple of the baseline's."""
+SETS = {"errors": (*HELD_OUT_ERRORS, *TUNED), "rewordings": REWORDINGS}
+"""Set of perturbed prompts → its families; a stage has asked either held-out or tuning ones."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One metric of one model family."""
+
+    variants: tuple[str, ...]
+    values: dict[str, np.ndarray]
+    """"clean", "errors", "rewordings" and every family of errors → (V, S, U) means; NaN where nothing was asked."""
+
+
+def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:
+    """Return the means of each cell and clean prompt, and of all that was made of that prompt."""
+    wanted = [row for row in rows if row["metric"] == metric and row["prompt_set"] in ("clean", "perturbed")]
+    variants = tuple(dict.fromkeys(row["variant"] for row in wanted))
+    cells = sorted({(row["part"], row["seed"]) for row in wanted})
+    clean = sorted({row["clean_id"] for row in wanted})
+    families = sorted({row["family"] for row in wanted} - {"clean"})
+    places = [{name: i for i, name in enumerate(names)} for names in (variants, cells, clean)]
+    sums = {name: np.zeros((2, len(variants), len(cells), len(clean))) for name in ("clean", *SETS, *families)}
+    for row in wanted:
+        key = (row["variant"], (row["part"], row["seed"]), row["clean_id"])
+        place = tuple(places[axis][name] for axis, name in enumerate(key))
+        for name in (row["family"], *(name for name, members in SETS.items() if row["family"] in members)):
+            sums[name][(0, *place)] += row["value"]
+            sums[name][(1, *place)] += 1
+    with np.errstate(invalid="ignore"):
+        return Measured(variants=variants, values={name: total / count for name, (total, count) in sums.items()})
+
+
+def _draws(table_VSU: np.ndarray) -> Draws:
+    _, cells, clean = table_VSU.shape
+    return make_draws(cells, list(range(clean)), clean, RESAMPLES)
+
+
+def resample(table_VSU: np.ndarray) -> tuple[np.ndarray, Draws]:
+    """Return (V, L) resampled means over cells and clean prompts; prompts that lack a cell's value are left out."""
+    whole_U = np.isfinite(table_VSU).all(axis=(0, 1))
+    draws = _draws(table_VSU)
+    return draws.means(np.nan_to_num(table_VSU), [int(column) for column in np.flatnonzero(whole_U)]), draws
+
+
+def describe(measured: Measured, *, on: str = "errors") -> dict[str, dict[str, Any]]:
+    """Return, for each variant, distances and improvements with their intervals, and p against the baseline (Holm)."""
+    (clean_VL, draws), (wrong_VL, _) = resample(measured.values["clean"]), resample(measured.values[on])
+    base = measured.variants.index(BASELINE)
+    others = [v for v in range(len(measured.variants)) if v != base]
+    p_values = dict(zip(others, compare(measured, others, base, on=on), strict=True))
+
+    def interval(statistic_L: np.ndarray) -> Interval:
+        return to_interval(statistic_L, blocks=draws.blocks, confidence=CONFIDENCE)
+
+    at_base = Distances(clean=clean_VL[base], perturbed=wrong_VL[base])
+    return {
+        name: {
+            "clean": interval(clean_VL[v]),
+            "perturbed": interval(wrong_VL[v]),
+            "damage": interval(wrong_VL[v] - clean_VL[v]),
+            "clean_ratio": interval(clean_VL[v] / clean_VL[base]),
+            "plain": interval(improvement_plain(wrong_VL[base], wrong_VL[v])),
+            "excess": interval(improvement_excess(at_base, Distances(clean=clean_VL[v], perturbed=wrong_VL[v]))),
+            "p": p_values.get(v),
+        }
+        for v, name in enumerate(measured.variants)
+    }
+
+
+def duels(measured: Measured, winner: str, *, on: str = "errors") -> dict[str, dict[str, Any]]:
+    """Return, for each other variant, the winner's distance minus its, with interval and p (Holm)."""
+    wrong_VL, draws = resample(measured.values[on])
+    first = measured.variants.index(winner)
+    others = [v for v in range(len(measured.variants)) if v != first]
+    p_values = compare(measured, others, first, on=on)
+    return {
+        measured.variants[v]: {
+            "difference": to_interval(wrong_VL[first] - wrong_VL[v], blocks=draws.blocks, confidence=CONFIDENCE),
+            "p": p,
+        }
+        for v, p in zip(others, p_values, strict=True)
+    }
+
+
+def compare(measured: Measured, variants: Sequence[int], against: int, *, on: str) -> list[float]:
+    """Return Holm's p of the paired sign-flip test of each variant against one."""
+    table_VSU = measured.values[on]
+    kept_U = np.flatnonzero(np.isfinite(table_VSU).all(axis=(0, 1)))
+    differences = table_VSU[list(variants)][:, :, kept_U] - table_VSU[[against]][:, :, kept_U]
+    shares_VN, _ = flip_units(differences, list(range(len(kept_U))))
+    return holm([test.p_value for test in flip_test(shares_VN, num_flips=RESAMPLES)])
+
+
+def choose(tables: Sequence[Measured]) -> dict[str, str]:
+    """Return, for each augmentation, the setting that the protocol's rule chooses from the tuning stage.
+
+    Args:
+        tables: of each model family, with the same variants.
+    """
+    names = tables[0].variants
+    base = names.index(BASELINE)
+    clean_V = np.mean([_ratio(table.values["clean"], base) for table in tables], axis=0)
+    wrong_V = np.mean([np.nanmean(table.values["errors"], axis=(1, 2)) for table in tables], axis=0)
+    chosen = {}
+    for augmentation in dict.fromkeys(name.partition(":")[0] for name in names if name != BASELINE):
+        own = [v for v, name in enumerate(names) if name.partition(":")[0] == augmentation]
+        kept = [v for v in own if clean_V[v] <= CLEAN_LIMIT]
+        best = min(kept, key=lambda v: wrong_V[v]) if kept else min(own, key=lambda v: clean_V[v])
+        chosen[augmentation] = names[best]
+    return chosen
+
+
+def _ratio(table_VSU: np.ndarray, base: int) -> np.ndarray:
+    means_V = np.nanmean(table_VSU, axis=(1, 2))
+    return np.asarray(means_V / means_V[base])

@@ -1,0 +1,77 @@
+"""The study's numbers, on tables whose answers are known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "study"))
+
+import measures
+
+from aelif.config import BASELINE
+
+CLEAN, DAMAGE = 0.8, 0.2
+
+
+def rows_of(gains: dict[str, float], *, clean: dict[str, float] | None = None, noise: float = 0.0) -> list[dict[str, Any]]:
+    """Return scores in which each variant undoes a share of the errors' damage."""
+    generator, rows = np.random.default_rng(0), []
+    for variant, gain in gains.items():
+        for part in ("dog", "car"):
+            for seed in range(5):
+                for clean_id in range(4):
+                    level = CLEAN + 0.05 * clean_id
+                    for family, value in (("clean", 0.0), ("paper", 1 - gain), ("ocr", 1 - gain), ("synonym", 1.0)):
+                        distance = level * (clean or {}).get(variant, 1.0) + DAMAGE * value
+                        rows.append({
+                            "variant": variant, "part": part, "seed": seed, "clean_id": clean_id, "metric": "w1",
+                            "prompt_set": "clean" if family == "clean" else "perturbed", "family": family,
+                            "value": distance + noise * generator.standard_normal(),
+                        })  # fmt: skip
+    return rows
+
+
+def test_known_gains_are_found_with_intervals_around_them():
+    described = measures.describe(measures.measure(rows_of({BASELINE: 0, "typo_shift:0.8": 0.65}, noise=0.01)))
+    ours = described["typo_shift:0.8"]
+    assert ours["excess"]["value"] == pytest.approx(0.65, abs=0.05)
+    assert ours["excess"]["low"] < 0.65 < ours["excess"]["high"]
+    mean = CLEAN + 0.075 + DAMAGE
+    assert ours["plain"]["value"] == pytest.approx(0.65 * DAMAGE / mean, abs=0.01)
+    assert ours["plain"]["low"] > 0
+    assert ours["p"] <= 2 / 2**10
+    assert ours["clean_ratio"]["value"] == pytest.approx(1, abs=0.01)
+    assert described[BASELINE]["damage"]["value"] == pytest.approx(DAMAGE, abs=0.01)
+    assert described[BASELINE]["p"] is None
+
+
+def test_rewordings_are_no_errors():
+    measured = measures.measure(rows_of({BASELINE: 0, "a": 0.5}))
+    assert measures.describe(measured, on="rewordings")["a"]["plain"]["value"] == pytest.approx(0)
+    assert measures.describe(measured)["a"]["plain"]["value"] > 0
+
+
+def test_a_prompt_that_some_cell_lacks_is_left_out_for_all():
+    rows = [row for row in rows_of({BASELINE: 0, "a": 0.5})
+            if not (row["family"] in ("paper", "ocr") and row["part"] == "dog" and row["clean_id"] == 3)]  # fmt: skip
+    described = measures.describe(measures.measure(rows))
+    assert described[BASELINE]["perturbed"]["value"] == pytest.approx(CLEAN + 0.05 + DAMAGE)
+
+
+def test_duels_are_paired_and_signed():
+    duels = measures.duels(measures.measure(rows_of({BASELINE: 0, "a": 0.3, "b": 0.6})), "b")
+    assert set(duels) == {BASELINE, "a"}
+    assert duels["a"]["difference"]["value"] == pytest.approx(-0.3 * DAMAGE)
+    assert duels["a"]["difference"]["high"] < 0
+
+
+def test_the_rule_takes_the_best_setting_that_keeps_clean_fidelity():
+    gains = {BASELINE: 0, "aelif_mask:0.1": 0.1, "aelif_mask:0.3": 0.2, "aelif_mask:0.5": 0.9, "cep:1": 0.1, "cep:4": 0.4}
+    clean = {"aelif_mask:0.5": 1.06, "cep:1": 1.1, "cep:4": 1.2}
+    table = measures.measure(rows_of(gains, clean=clean))
+    assert measures.choose([table, table]) == {"aelif_mask": "aelif_mask:0.3", "cep": "cep:1"}
