@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 MINIATURE := build/miniature
+FAMILY ?= all
 STACK_FOLDER := build/stack
 
 .DEFAULT_GOAL := help
@@ -58,8 +59,9 @@ bench-score: $(READY)  ## scoring against a POT call per resample, synthesis aga
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/scoring.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/synthesis.py
 
-miniature: $(READY)  ## pretrain the miniatures again (hours; needs Debian's fonts-noto-color-emoji)
-	$(BIN)/python -m aelif.models.miniature.pretrain all --work $(MINIATURE)
+miniature: $(READY)  ## pretrain both miniatures, or FAMILY=sdxl or sd3 (hours; needs Debian's fonts-noto-color-emoji)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[pretraining]' -c constraints.txt
+	$(BIN)/python -m aelif.models.miniature.pretrain $(FAMILY) --work $(MINIATURE)
 
 study: $(READY)  ## the registered study on the miniatures: hours on two cores; stopped, it goes on where it was
 	$(BIN)/aelif run study-tuning --output outputs/study-tuning $(STUDY)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aelif.config import BASELINE
+from aelif.config import BASELINE, Variant
 from aelif.score.bootstrap import Distances, improvement_excess, improvement_plain
 from aelif.score.draws import Draws, make_draws
 from aelif.score.intervals import Interval, to_interval
@@ -127,8 +127,9 @@ def choose(tables: Sequence[Measured]) -> dict[str, str]:
     clean_V = np.mean([_ratio(table.values["clean"], base) for table in tables], axis=0)
     wrong_V = np.mean([np.nanmean(table.values["errors"], axis=(1, 2)) for table in tables], axis=0)
     chosen = {}
-    for augmentation in dict.fromkeys(name.partition(":")[0] for name in names if name != BASELINE):
-        own = [v for v, name in enumerate(names) if name.partition(":")[0] == augmentation]
+    kinds = [Variant.parse(name).augmentation for name in names]
+    for augmentation in dict.fromkeys(kind for kind in kinds if kind != BASELINE):
+        own = [v for v, kind in enumerate(kinds) if kind == augmentation]
         kept = [v for v in own if clean_V[v] <= CLEAN_LIMIT]
         best = min(kept, key=lambda v: wrong_V[v]) if kept else min(own, key=lambda v: clean_V[v])
         chosen[augmentation] = names[best]

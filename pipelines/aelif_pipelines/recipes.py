@@ -81,7 +81,7 @@ def ablation() -> RunConfig:
         quickstart(),
         variants=_variants(
             "aelif_mask:0.3", "aelif_noise_conv:0.3", "cep:1", "neftune:5", "caption_dropout:0.1",
-            "string_augmentation:0.5", "string_augmentation:0.5+aelif_mask:0.3",
+            "string_augmentation:0.5", "string_augmentation:0.5+aelif_mask:0.3", "typo_shift:0.5", "typo_noise:1",
         ),
         seeds=(0, 1, 2),
         prompts=replace(

@@ -40,7 +40,7 @@ def load_runs(
     if name in PLANS:
         return _load_plan(name, given, smoke=smoke, only=only)
     require(name in RECIPES, "recipe", name, f"no such recipe; {nearest(name, [*RECIPES, *PLANS])}")
-    require(not only, "only", ", ".join(only), f"{name} is one run; {' and '.join(PLANS)} have parts")
+    require(not only, "only", ", ".join(only), f"{name} is one run; these have parts: {', '.join(PLANS)}")
     return _changed(recipe(name), given, smoke=smoke)
 
 

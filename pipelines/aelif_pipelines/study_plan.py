@@ -28,12 +28,14 @@ REWORDINGS = ("preposition", "agreement", "tense", "synonym", "paraphrase")
 GRID = (
     "aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", "aelif_mask:0.3@pooled=true",
     "aelif_mask:0.3@eligible=content", "aelif_mask:0.3@eligible=content@pooled=true",
+    "aelif_mask:0.5@eligible=not_identifier@pooled=true",
     "aelif_noise_conv:0.1", "aelif_noise_conv:0.3", "aelif_noise_conv:0.5", "aelif_noise_conv:0.5@noise_std=0.5",
     "aelif_noise_conv:0.3@noise_mean=0", "aelif_noise_conv:0.3@eligible=content",
     "aelif_noise_conv:0.3@eligible=content@pooled=true",
     "cep:1", "cep:4@pooled=true", "neftune:5", "neftune:20", "caption_dropout:0.1", "string_augmentation:0.5",
     "string_augmentation:0.8", "typo_shift:0.5", "typo_shift:0.8", "typo_shift:0.8@reach=2", "typo_noise:0.7",
-    "typo_noise:1.2",
+    "typo_noise:1.2", "typo_shift:0.8+aelif_mask:0.3@eligible=not_identifier@pooled=true",
+    "typo_shift:0.8+aelif_mask:0.5@eligible=not_identifier@pooled=true",
 )  # fmt: skip
 """What settings are chosen from."""
 SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "typo_shift:0.8")
@@ -41,6 +43,7 @@ SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "typo_shift:0.8")
 CHOSEN: tuple[str, ...] = (
     "aelif_mask:0.1", "aelif_noise_conv:0.1", "cep:1", "neftune:5", "caption_dropout:0.1",
     "string_augmentation:0.8", "typo_shift:0.8", "typo_noise:1.2",
+    "typo_shift:0.8+aelif_mask:0.3@eligible=not_identifier@pooled=true",
 )  # fmt: skip
 """What is judged: by the rule of the protocol, from `docs/study/results/tuning.parquet`."""
 

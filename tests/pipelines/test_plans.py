@@ -115,7 +115,7 @@ def test_the_study_judges_every_kind_of_augmentation_by_a_setting_of_its_grid():
     grid = {str(variant) for variant in PLANS["study-tuning"]()["tuning-sdxl"].variants}
     judged = PLANS["study"]()["dog-sdxl"].variants
     assert {str(variant) for variant in judged} <= grid
-    assert {variant.augmentation for variant in judged} == {BASELINE, *AUGMENTATIONS}
+    assert {variant.augmentation for variant in judged} >= {BASELINE, *AUGMENTATIONS}
 
 
 def test_the_ablation_has_every_augmentation_and_a_composition():
@@ -201,7 +201,7 @@ def test_parts_are_chosen_by_name_in_the_order_of_the_plan():
         ("papre", {}, "no such recipe; did you mean 'paper'"),
         ("paper", {"only": ["sd3"]}, "paper has no such part"),
         ("paper", {"only": ["miniature-sd"]}, "did you mean 'miniature-sd3'"),
-        ("quickstart", {"only": ["sdxl"]}, "quickstart is one run; paper and paper-full have parts"),
+        ("quickstart", {"only": ["sdxl"]}, "quickstart is one run; these have parts: paper, paper-full"),
         ("paper", {"changes": {"base_model": "x"}}, "each part of paper has its own; choose one with --only"),
         ("paper", {"changes": {"train.stps": 3}}, "train.stps: no such setting; did you mean 'steps'"),
     ],

@@ -18,7 +18,9 @@ from aelif.config import BASELINE
 CLEAN, DAMAGE = 0.8, 0.2
 
 
-def rows_of(gains: dict[str, float], *, clean: dict[str, float] | None = None, noise: float = 0.0) -> list[dict[str, Any]]:
+def rows_of(
+    gains: dict[str, float], *, clean: dict[str, float] | None = None, noise: float = 0.0
+) -> list[dict[str, Any]]:
     """Return scores in which each variant undoes a share of the errors' damage."""
     generator, rows = np.random.default_rng(0), []
     for variant, gain in gains.items():
@@ -71,7 +73,14 @@ def test_duels_are_paired_and_signed():
 
 
 def test_the_rule_takes_the_best_setting_that_keeps_clean_fidelity():
-    gains = {BASELINE: 0, "aelif_mask:0.1": 0.1, "aelif_mask:0.3": 0.2, "aelif_mask:0.5": 0.9, "cep:1": 0.1, "cep:4": 0.4}
+    gains = {
+        BASELINE: 0,
+        "aelif_mask:0.1": 0.1,
+        "aelif_mask:0.3": 0.2,
+        "aelif_mask:0.5": 0.9,
+        "cep:1": 0.1,
+        "cep:4": 0.4,
+    }
     clean = {"aelif_mask:0.5": 1.06, "cep:1": 1.1, "cep:4": 1.2}
     table = measures.measure(rows_of(gains, clean=clean))
     assert measures.choose([table, table]) == {"aelif_mask": "aelif_mask:0.3", "cep": "cep:1"}

@@ -55,7 +55,7 @@ def magnitudes(draw, maximum: float) -> Magnitude:
 
 
 OPTION_VALUES = {
-    "eligible": st.sampled_from(["all", "not_bos", "content", "content+eos"]),
+    "eligible": st.sampled_from(["all", "not_bos", "not_identifier", "content", "content+eos"]),
     "segments": st.sampled_from(["together", "apart"]),
     "same_draw": st.sampled_from(["true", "false"]),
     "noise_mean": st.floats(-1e20, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
@@ -272,7 +272,7 @@ trainings = st.builds(
     lora=st.builds(LoraConfig, rank=st.integers(1, 128), dropout=shares, dora=st.booleans()),
     optimizer=st.builds(OptimizerConfig, name=st.sampled_from(["adamw", "prodigy"]), warmup=shares),
     augmentation=st.builds(
-        AugmentationConfig, eligible=st.sampled_from(["all", "not_bos", "content", "content+eos"]),
+        AugmentationConfig, eligible=st.sampled_from(["all", "not_bos", "not_identifier", "content", "content+eos"]),
         segments=st.sampled_from(["together", "apart"]), noise_mean=st.floats(-2, 2), pooled=st.booleans(),
     ),
 )  # fmt: skip

@@ -24,7 +24,8 @@ class Subject:
     """One subject: its photos and its name."""
 
     instance_images: str
-    """Folder, archive or ``s3://`` prefix with photos of the subject; ``builtin:backpack`` is shipped."""
+    """Folder, archive or ``s3://`` prefix with photos of the subject; shipped are ``builtin:backpack``, ``builtin:dog``
+    and ``builtin:car``."""
     instance_prompt: str
     """Prompt with the identifier: "a photo of sks backpack"."""
     class_prompt: str

@@ -8,7 +8,7 @@ from typing import Literal
 from aelif.config.perturbations import check_families
 from aelif.config.reading import require
 
-Eligible = Literal["all", "not_bos", "content", "content+eos"]
+Eligible = Literal["all", "not_bos", "not_identifier", "content", "content+eos"]
 LoraTargets = Literal["attention", "attention+mlp", "all"]
 LossWeighting = Literal["family", "uniform", "min_snr", "sigma_sqrt", "cosmap"]
 TimeSampling = Literal["family", "uniform", "logit_normal", "mode"]
@@ -70,7 +70,8 @@ class AugmentationConfig:
     """What the paper leaves open about augmenting prompt embeddings, and the rivals' settings."""
 
     eligible: Eligible = "all"
-    """Tokens that may be hit: every position (the paper's reading), all but BOS, content, or content and end."""
+    """Tokens that may be hit: every position (the paper's reading), all but BOS, all but the subject's identifier,
+    content, or content and end."""
     segments: Literal["together", "apart"] = "together"
     """Whether the share is taken of all tokens, or of CLIP's and T5's apart (SD3)."""
     same_draw: bool = False

@@ -23,6 +23,8 @@ class TokenKind(IntEnum):
     CONTENT = 1
     BOS = 2
     EOS = 3
+    IDENTIFIER = 4
+    """A word, and the one that names the subject; told from others in training alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +46,17 @@ class TextCondition:
         """Return which positions augmentation may hit, as booleans of shape (B, L).
 
         ``all``: every position, BOS and padding included (the paper's literal reading); ``not_bos``: all
-        but BOS; ``content``: words alone; ``content+eos``: words and the end token.
+        but BOS; ``not_identifier``: all but the words that name the subject ("sks"); ``content``: words alone;
+        ``content+eos``: words and the end token.
         """
         kinds_BL = self.token_kinds
         if eligible == "all":
             return kinds_BL >= 0
         if eligible == "not_bos":
             return kinds_BL != TokenKind.BOS
-        content_BL = kinds_BL == TokenKind.CONTENT
+        if eligible == "not_identifier":
+            return kinds_BL != TokenKind.IDENTIFIER
+        content_BL = (kinds_BL == TokenKind.CONTENT) | (kinds_BL == TokenKind.IDENTIFIER)
         return content_BL | (kinds_BL == TokenKind.EOS) if eligible == "content+eos" else content_BL
 
     def select(self, rows: Tensor) -> TextCondition:

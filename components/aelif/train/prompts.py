@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from aelif.config import AugmentationConfig, Variant, expand_families
 from aelif.config.data import holds_words
 from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import ModelAdapter
-from aelif.models.condition import TextCondition, concatenate
+from aelif.models.condition import TextCondition, TokenKind, concatenate
 from aelif.perturb.plan import preview
 from aelif.progress import StepProgress
 from aelif.randomness import derive_seed, numpy_generator
@@ -39,13 +39,15 @@ class PromptBook:
     """All U conditions; None where text encoders are trained."""
     empty: TextCondition | None
     """The unconditional row, likewise."""
+    identifiers: tuple[str, ...] = ()
+    """Words that name subjects."""
 
     def conditions(self, rows: Sequence[int]) -> TextCondition:
         """Return the condition of each row's text; gradients flow where text encoders are trained."""
         if self.cached is not None:
             return self.cached.select(self._index(rows))
         distinct = sorted(set(rows))
-        encoded = self.adapter.encode_text([self.texts[row] for row in distinct])
+        encoded = encode(self.adapter, [self.texts[row] for row in distinct], identifiers=self.identifiers)
         return encoded.select(self._index([distinct.index(row) for row in rows]))
 
     def null(self, count: int) -> TextCondition:
@@ -90,6 +92,7 @@ def open_book(
     seed: int,
     device: torch.device,
     trains_text: bool,
+    identifiers: Sequence[str] = (),
 ) -> PromptBook:
     """Return the book of the distinct prompts, encoded now unless text encoders are trained.
 
@@ -109,11 +112,30 @@ def open_book(
     if not trains_text:
         with torch.no_grad():
             batches = [texts[i : i + _ENCODE_BATCH] for i in range(0, len(texts), _ENCODE_BATCH)]
-            cached = concatenate([adapter.encode_text(batch) for batch in batches])
+            cached = concatenate([encode(adapter, batch, identifiers=identifiers) for batch in batches])
             empty = adapter.null_condition(1)
     return PromptBook(
-        texts=tuple(texts), versions=tuple(versions), adapter=adapter, device=device, cached=cached, empty=empty
-    )
+        texts=tuple(texts), versions=tuple(versions), adapter=adapter, device=device, cached=cached, empty=empty,
+        identifiers=tuple(identifiers),
+    )  # fmt: skip
+
+
+def encode(adapter: ModelAdapter, texts: Sequence[str], *, identifiers: Sequence[str]) -> TextCondition:
+    """Return the texts' condition, in which CLIP's tokens of the identifiers are told from other words.
+
+    CLIP splits a word alike wherever it stands, so that its tokens can be found again in any prompt. Where T5's come
+    first (FLUX), none are told.
+    """
+    condition = adapter.encode_text(list(texts))
+    kinds_BL = condition.token_kinds.clone()
+    for identifier in identifiers:
+        wanted = adapter.token_ids(identifier)
+        for kinds_L, text in zip(kinds_BL, texts, strict=True):
+            ids = adapter.token_ids(text) if kinds_L[0] == TokenKind.BOS else []
+            for start in range(len(ids) - len(wanted) + 1):
+                if ids[start : start + len(wanted)] == wanted:
+                    kinds_L[1 + start : 1 + start + len(wanted)] = int(TokenKind.IDENTIFIER)  # after BOS
+    return replace(condition, token_kinds=kinds_BL)
 
 
 def misspell(prompt: str, config: AugmentationConfig, *, seed: int) -> list[str]:

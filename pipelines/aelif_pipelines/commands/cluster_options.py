@@ -28,7 +28,9 @@ TokenFile = Annotated[
     ),
 ]
 
-InstanceImages = Annotated[str | None, typer.Option(help="Photos of the subject: s3://…, or builtin:backpack.")]
+InstanceImages = Annotated[
+    str | None, typer.Option(help="Photos of the subject: s3://…, or builtin:backpack, dog, car.")
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML or TOML file with settings.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Any setting, as in aelif run.")]
 TrackingUri = Annotated[

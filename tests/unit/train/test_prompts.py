@@ -51,6 +51,18 @@ def test_without_string_augmentation_nothing_is_misspelt(base: Path):
     assert book(open_model(base), "aelif_mask:0.3").versions == ()
 
 
+@pytest.mark.parametrize("trains_text", [False, True])
+def test_the_identifier_is_told_from_other_words(base: Path, trains_text):
+    opened = open_book(open_model(base), PROMPTS, variant=Variant(), augmentation=CONFIG, seed=0,
+                       device=torch.device("cpu"), trains_text=trains_text, identifiers=["sks"])  # fmt: skip
+    condition = opened.conditions([opened.row_of(prompt) for prompt in PROMPTS[:2]])
+    ids = [opened.adapter.token_ids(text) for text in ("a photo of", "sks", PROMPTS[0])]
+    spared = ~condition.eligible_positions("not_identifier")
+    assert spared[0].nonzero()[:, 0].tolist() == [1 + len(ids[0]) + place for place in range(len(ids[1]))]
+    assert not spared[1].any(), "the class prompt has no identifier"
+    assert condition.eligible_positions("content")[0].sum() == len(ids[2]), "it is a word all the same"
+
+
 def test_misspelling_is_seeded_varied_and_bounded():
     versions = misspell(PROMPTS[0], CONFIG, seed=3)
     assert versions == misspell(PROMPTS[0], CONFIG, seed=3) != misspell(PROMPTS[0], CONFIG, seed=4)

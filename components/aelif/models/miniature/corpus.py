@@ -70,14 +70,14 @@ def _named(words: Sequence[str], generator: np.random.Generator) -> str:
     """Return a caption whose object has a name of its own: a word, or a few letters."""
     name = words[generator.integers(len(words))]
     if generator.random() < 0.6:
-        name = "".join(_LETTERS[i] for i in generator.integers(len(_LETTERS), size=generator.integers(2, 6)))
+        name = "".join(_LETTERS[int(i)] for i in generator.integers(len(_LETTERS), size=int(generator.integers(2, 6))))
     where = f" {GROUNDS[generator.integers(len(GROUNDS))]}" if generator.random() < 0.4 else ""
     return f"{MEDIA[generator.integers(len(MEDIA))]} {name} {list(OBJECTS)[generator.integers(len(OBJECTS))]}{where}"
 
 
 def _anything(words: Sequence[str], generator: np.random.Generator) -> str:
     """Return a caption about two or three words of the vocabulary."""
-    first, second, third = (words[i] for i in generator.integers(len(words), size=3))
+    first, second, third = (words[int(i)] for i in generator.integers(len(words), size=3))
     forms = (f"a {first}", f"a {first} {second}", f"the {first} of a {second}", f"a {first} with a {second}",
              f"a {first} {second} in the {third}", f"{first} and {second}")  # fmt: skip
     medium = f"{MEDIA[generator.integers(len(MEDIA))]} " if generator.random() < 0.7 else ""
