@@ -13,9 +13,9 @@ from typing import Any
 
 import typer
 
-from aelif.artifacts import Embeddings, prompt_schema, read_table, score_schema
+from aelif.artifacts import Embeddings, read_prompts, read_table, score_schema
 from aelif.artifacts.files import new_file
-from aelif.config import DataConfig, RunConfig, ScoreConfig, Trial
+from aelif.config import DataConfig, ScoreConfig, Trial, Variant
 from aelif.embed.folders import embed_folders
 from aelif.prepare.photos import prepare_photos
 from aelif.progress import StepProgress
@@ -30,18 +30,19 @@ QUIET = StepProgress("collect", "")
 Row = dict[str, Any]
 
 
-def collect_part(folder: Path, config: RunConfig, *, photos: Embeddings) -> Iterator[Row]:
+def collect_part(folder: Path, *, photos: Embeddings) -> Iterator[Row]:
     """Yield the rows of one part, by both scorers.
 
     Args:
         folder: the part's output folder.
-        config: what it ran.
         photos: the training photos as the second scorer embeds them.
     """
-    yield from ({**row, "scorer": "clip"} for row in read_table(folder / "scores.parquet", score_schema()))
-    asked = [row for row in read_table(folder / "prompts.parquet", prompt_schema()) if row["prompt_set"] != "skipped"]
-    for trial in config.trials:
-        images = folder / "images" / str(trial.variant).replace(":", "-") / f"seed-{trial.seed}"
+    scores = read_table(folder / "scores.parquet", score_schema())
+    yield from ({**row, "scorer": "clip"} for row in scores)
+    asked = read_prompts(folder / "prompts.parquet")
+    for variant, seed in dict.fromkeys((row["variant"], row["seed"]) for row in scores):
+        images = folder / "images" / variant.replace(":", "-") / f"seed-{seed}"
+        trial = Trial(variant=Variant.parse(variant), seed=seed)
         yield from ({**row, "scorer": "clip-vit"} for row in score_second(images, asked, trial, photos=photos))
 
 
@@ -77,19 +78,11 @@ def main(outputs: Path = Path("outputs"), results: Path = Path("docs/study/resul
                 print(f"{name}: not run yet")
                 continue
             part, _, model = name.rpartition("-")
-            found = collect_part(place, _as_run(place, config), photos=embed_photos(config.data))
+            found = collect_part(place, photos=embed_photos(config.data))
             rows += [{"model": model, "part": part, **row} for row in found if row["metric"] in METRICS]
             print(f"{name}: gathered", flush=True)
         if rows:
             write_rows(results / f"{stage}.parquet", rows)
-
-
-def _as_run(folder: Path, config: RunConfig) -> RunConfig:
-    """Return the configuration with the variants and seeds that ran: a smoke test has fewer seeds."""
-    from dataclasses import replace
-
-    rows = read_table(folder / "scores.parquet", score_schema())
-    return replace(config, seeds=tuple(sorted({row["seed"] for row in rows})))
 
 
 if __name__ == "__main__":

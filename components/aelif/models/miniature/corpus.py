@@ -34,7 +34,7 @@ def slip(text: str, generator: np.random.Generator) -> str:
     first, second = text[place], text[place + 1]
     keys = NEIGHBOURS["qwerty"].get(first, first)
     slips = (second, first + first + second, second + first, keys[generator.integers(len(keys))] + second)
-    return text[:place] + slips[generator.integers(len(slips))] + text[place + 2 :]
+    return text[:place] + _pick(slips, generator) + text[place + 2 :]
 
 
 def draw_sentences(captions: Sequence[str], words: Sequence[str], *, count: int, seed: int) -> tuple[list[str], int]:
@@ -56,7 +56,7 @@ def draw_sentences(captions: Sequence[str], words: Sequence[str], *, count: int,
         if kind == 3:
             text = _anything(words, generator)
         elif generator.random() < 0.7:
-            text = captions[generator.integers(len(captions))]
+            text = _pick(captions, generator)
         else:
             text = _named(words, generator)
         if kind == 2 or (kind == 3 and generator.random() < 0.3):
@@ -68,11 +68,11 @@ def draw_sentences(captions: Sequence[str], words: Sequence[str], *, count: int,
 
 def _named(words: Sequence[str], generator: np.random.Generator) -> str:
     """Return a caption whose object has a name of its own: a word, or a few letters."""
-    name = words[generator.integers(len(words))]
+    name = _pick(words, generator)
     if generator.random() < 0.6:
         name = "".join(_LETTERS[int(i)] for i in generator.integers(len(_LETTERS), size=int(generator.integers(2, 6))))
-    where = f" {GROUNDS[generator.integers(len(GROUNDS))]}" if generator.random() < 0.4 else ""
-    return f"{MEDIA[generator.integers(len(MEDIA))]} {name} {list(OBJECTS)[generator.integers(len(OBJECTS))]}{where}"
+    where = f" {_pick(GROUNDS, generator)}" if generator.random() < 0.4 else ""
+    return f"{_pick(MEDIA, generator)} {name} {_pick(list(OBJECTS), generator)}{where}"
 
 
 def _anything(words: Sequence[str], generator: np.random.Generator) -> str:
@@ -80,5 +80,9 @@ def _anything(words: Sequence[str], generator: np.random.Generator) -> str:
     first, second, third = (words[int(i)] for i in generator.integers(len(words), size=3))
     forms = (f"a {first}", f"a {first} {second}", f"the {first} of a {second}", f"a {first} with a {second}",
              f"a {first} {second} in the {third}", f"{first} and {second}")  # fmt: skip
-    medium = f"{MEDIA[generator.integers(len(MEDIA))]} " if generator.random() < 0.7 else ""
-    return medium + forms[generator.integers(len(forms))]
+    medium = f"{_pick(MEDIA, generator)} " if generator.random() < 0.7 else ""
+    return medium + _pick(forms, generator)
+
+
+def _pick(items: Sequence[str], generator: np.random.Generator) -> str:
+    return items[int(generator.integers(len(items)))]
