@@ -39,13 +39,18 @@ _PROMPTS = PromptConfig(
 
 # ── Miniatures: two CPU cores, minutes ─────────────────────────────────────────────────────────
 
+MINIATURE_TRAIN = TrainConfig(
+    steps=300, prior_weight=0.3, ema_decay=0.98, optimizer=OptimizerConfig(learning_rate=4e-3)
+)
+"""LoRA that learns a subject to the noise floor and leaves its class alone; averaged weights, for batches are small."""
+
 
 def quickstart() -> RunConfig:
     """The shipped backpack on the miniature SDXL: baseline and both AELIF augmentations, in minutes on two cores."""
     return RunConfig(
         data=BACKPACK,
         prompts=_PROMPTS,
-        train=TrainConfig(method="full", steps=300, optimizer=OptimizerConfig(learning_rate=5e-4)),
+        train=MINIATURE_TRAIN,
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
     )
 
@@ -108,6 +113,7 @@ def smoke() -> RunConfig:
     return replace(
         config,
         prompts=replace(config.prompts, stress=stress, contexts=1),
+        train=replace(config.train, method="full"),
         attack=AttackConfig(budget=2, images=2),
         gate=replace(config.gate, model_name="aelif-smoke"),  # nothing that anyone would use
     )

@@ -11,10 +11,9 @@ from aelif.config import (
     PromptConfig,
     RunConfig,
     SynthesisConfig,
-    TrainConfig,
     Variant,
 )
-from aelif_pipelines.recipes import BACKPACK, on_sd3
+from aelif_pipelines.recipes import BACKPACK, MINIATURE_TRAIN, on_sd3
 
 TRAINED = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
 """Families of the misspelt prompts that augmentations read; scored in neither stage."""
@@ -56,11 +55,11 @@ def study_tuning() -> dict[str, RunConfig]:
     base = replace(base, prompts=replace(base.prompts, templates=base.prompts.templates[:2]))
     side = replace(base, variants=_variants(SIDE_GRID), seeds=(0,))
     half = replace(side.train.augmentation, class_prompts=False)
-    lora = replace(side.train, method="lora", optimizer=OptimizerConfig(learning_rate=2e-3))
+    full = replace(side.train, method="full", optimizer=OptimizerConfig(learning_rate=3e-4))
     return _on_both({
         "tuning": base,
         "one-half": replace(side, train=replace(side.train, augmentation=half)),
-        "lora": replace(side, train=lora),
+        "full": replace(side, train=full),
         "no-prior": replace(side, train=replace(side.train, prior_preservation=False)),
     })  # fmt: skip
 
@@ -101,11 +100,8 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
             ),
             families=families,
         ),
-        train=TrainConfig(
-            method="full",
-            steps=200,
-            optimizer=OptimizerConfig(learning_rate=5e-4),
-            augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64),
+        train=replace(
+            MINIATURE_TRAIN, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)
         ),
         synthesis=SynthesisConfig(images_per_prompt=3, steps=10, guidance_scale=3.0),
     )  # fmt: skip
