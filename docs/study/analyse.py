@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 import typer
@@ -21,7 +21,10 @@ SCORERS = ("clip", "clip-vit")
 Row = dict[str, Any]
 
 
-def main(results: Path = Path("docs/study/results"), outputs: Path = Path("outputs")) -> None:
+def main(
+    results: Annotated[Path, typer.Argument()] = Path("docs/study/results"),
+    outputs: Annotated[Path, typer.Argument()] = Path("outputs"),
+) -> None:
     """Analyse RESULTS; image grids are drawn where the images are still in OUTPUTS."""
     summary: dict[str, Any] = {}
     text = []

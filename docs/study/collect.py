@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -68,7 +68,10 @@ def write_rows(path: Path, rows: list[Row]) -> None:
         pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
 
 
-def main(outputs: Path = Path("outputs"), results: Path = Path("docs/study/results")) -> None:
+def main(
+    outputs: Annotated[Path, typer.Argument()] = Path("outputs"),
+    results: Annotated[Path, typer.Argument()] = Path("docs/study/results"),
+) -> None:
     """Gather the finished parts of OUTPUTS/study-tuning and OUTPUTS/study into RESULTS; others are left out."""
     for stage, folder, parts in (("tuning", "study-tuning", study_tuning()), ("confirmation", "study", study())):
         rows: list[Row] = []

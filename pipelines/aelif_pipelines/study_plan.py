@@ -44,7 +44,7 @@ CHOSEN: tuple[str, ...] = (
     "string_augmentation:0.8", "typo_shift:0.8", "typo_noise:1.2",
     "typo_shift:0.8+aelif_mask:0.3@eligible=not_identifier@pooled=true",
 )  # fmt: skip
-"""What is judged: by the rule of the protocol, from `docs/study/results/tuning.parquet`."""
+"""What is judged. Provisional: the protocol's rule chooses it from the tuning stage, which is still to be run."""
 
 SUBJECTS = ("dog", "car")
 

@@ -167,7 +167,7 @@ def minutes(config: RunConfig) -> float:
     ("runs", "limit"),
     [
         ([recipe("quickstart")], 6), ([recipe("quickstart-sd3")], 6),
-        ([recipe("ablation")], 20), ([recipe("sweep")], 20),
+        ([recipe("ablation")], 25), ([recipe("sweep")], 20),
         (list(PLANS["paper"]().values()), 36),
     ],
     ids=["quickstart", "quickstart-sd3", "ablation", "sweep", "paper"],

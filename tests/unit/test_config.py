@@ -61,6 +61,7 @@ OPTION_VALUES = {
     "noise_mean": st.floats(-1e20, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
     "noise_std": st.floats(0, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
     "pooled": st.sampled_from(["true", "false"]),
+    "reach": st.floats(1e-20, 1e20).map(repr).map(lambda text: text.replace("e+", "e")),
 }
 
 
@@ -185,6 +186,10 @@ def test_a_name_alone_means_the_usual_magnitude(name):
         ("aelif_noise_conv@noise_std=nan", "noise_std = 'nan': give a number"),
         ("aelif_noise_conv@noise_std=1@noise_std=2", "noise_std of aelif_noise_conv = '2': it is given twice"),
         ("aelif_mask@noise_std=0.5", "none of this augmentation's own; aelif_noise_conv takes it"),
+        ("aelif_mask@reach=2", "none of this augmentation's own; typo_shift takes it"),
+        ("typo_shift@reach=0", r"reach = 0\.0: give a number above 0"),
+        ("typo_shift@eligible=content", "none of this augmentation's own; aelif_mask, "),
+        ("typo_noise:11", r"it is the σ, in displacements .*; give one from 0 to 10"),
         ("aelif_mask@mask_attention=true", r"set train\.augmentation\.mask_attention for the whole run"),
         ("string_augmentation@string_families=swap", r"set train\.augmentation\.string_families for the whole run"),
         ("cep@class_prompts=false", r"set train\.augmentation\.class_prompts for the whole run"),

@@ -72,9 +72,12 @@ def test_a_missing_folder_and_an_unknown_scheme_are_named(uri, tmp_path):
 
 
 def test_shipped_photos_are_found_by_name_and_others_named(tmp_path):
-    assert len(list(fetch("builtin:backpack", tmp_path / "none").glob("*.jpg"))) >= 4
-    assert fingerprint("builtin:backpack") == fingerprint(str(EXAMPLES / "backpack"))
-    with pytest.raises(ValueError, match=r"photos = 'builtin:bagpack': shipped are .*builtin:backpack"):
+    for name in ("backpack", "car", "dog"):
+        assert len(list(fetch(f"builtin:{name}", tmp_path / "none").glob("*.jpg"))) >= 4
+        assert fingerprint(f"builtin:{name}") == fingerprint(str(EXAMPLES / name))
+    with pytest.raises(
+        ValueError, match=r"photos = 'builtin:bagpack': shipped are builtin:backpack, builtin:car, builtin:dog"
+    ):
         fetch("builtin:bagpack", tmp_path / "none")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -43,6 +45,12 @@ def test_every_augmentation_of_the_settings_has_its_function():
     assert set(FUNCTIONS) == set(AUGMENTATIONS)
 
 
+def test_the_guide_lists_every_augmentation_at_its_usual_magnitude():
+    guide = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
+    listed = re.findall(r"^\| `(\w+):([\d.]+)` \|", guide, re.MULTILINE)
+    assert listed == [(name, f"{scale.default:g}") for name, scale in AUGMENTATIONS.items()]
+
+
 def test_baseline_is_the_same_object():
     condition = make_condition()
     assert apply(condition, "baseline", pooled=True, same_draw=True) is condition
@@ -51,7 +59,7 @@ def test_baseline_is_the_same_object():
 variants = st.lists(
     st.sampled_from([
         "aelif_mask:0.4", "aelif_mask:0.1-0.9", "aelif_noise_conv:0.2to0.8", "cep:0.5-2", "neftune:5",
-        "caption_dropout:0.4", "string_augmentation:0.5",
+        "caption_dropout:0.4", "string_augmentation:0.5", "typo_shift:0.6", "typo_noise:0.5-1",
     ]),
     min_size=1, max_size=3,
 ).map("+".join)  # fmt: skip
@@ -193,6 +201,13 @@ def test_an_option_of_a_term_is_the_setting_for_it_alone(option, fields):
         for term, before in [(f"aelif_noise_conv:0.4@{option}", own), ("aelif_noise_conv:0.4", plain)]
     )
     torch.testing.assert_close(noise, expected, atol=1e-5, rtol=0)  # the other term keeps the run's settings
+
+
+def test_the_reach_of_a_shift_is_an_option_and_a_setting():
+    condition = make_condition(range(6))
+    own, whole = apply(condition, "typo_shift:1@reach=0.25"), apply(condition, "typo_shift:1", reach=0.25)
+    assert same(own, whole)
+    assert not same(own, apply(condition, "typo_shift:1"))
 
 
 @ON_EMBEDDINGS

@@ -104,6 +104,14 @@ def test_a_shift_reaches_between_and_beyond_the_errors():
     assert (lengths.max(axis=1) > 1).mean() == pytest.approx(1 / 3, abs=0.04)
 
 
+def test_what_a_small_magnitude_shifts_a_larger_one_shifts_alike():
+    condition = condition_of(200)
+    few, many = (moved(condition, apply(typo_shift, condition, share)) for share in (0.3, 0.7))
+    hit = few.any(axis=1)
+    assert hit.sum() < many.any(axis=1).sum()
+    assert np.array_equal(few[hit], many[hit])
+
+
 @pytest.mark.parametrize("sigma", [0.5, 2.0])
 def test_noise_has_the_second_moment_of_the_displacements(sigma: float):
     condition = condition_of(20_000)

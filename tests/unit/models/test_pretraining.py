@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 from torch import nn
 
+from aelif.artifacts import read_json
 from aelif.models.miniature import pretrain as stages
 from aelif.models.miniature.corpus import GROUNDS, draw_sentences, mentions, slip
 from aelif.models.miniature.data import draw_scenes, read_scenes, write_scenes
@@ -21,6 +22,8 @@ from aelif.models.miniature.tokenizer import write_tokenizer
 from aelif.perturb.keyboards import NEIGHBOURS
 from aelif.randomness import numpy_generator, torch_generator
 from aelif.storage import EXAMPLES
+
+CAPTIONS, WORDS = ["a photo of a red boat in the snow", "a teapot at night"], ["horse", "river", "apron"]
 
 
 class StoppedError(Exception):
@@ -66,14 +69,29 @@ def test_a_slip_is_one_small_edit(text: str, seed: int):
 
 
 def test_sentences_are_captions_then_slips_then_anything():
-    captions, words = ["a photo of a red boat in the snow", "a teapot at night"], ["horse", "river", "apron"]
-    sentences, spelt = draw_sentences(captions, words, count=400, seed=1)
-    assert sentences == draw_sentences(captions, words, count=400, seed=1)[0]
-    assert sentences != draw_sentences(captions, words, count=400, seed=2)[0]
+    sentences, spelt = draw_sentences(CAPTIONS, WORDS, count=400, seed=1)
+    assert sentences == draw_sentences(CAPTIONS, WORDS, count=400, seed=1)[0]
+    assert sentences != draw_sentences(CAPTIONS, WORDS, count=400, seed=2)[0]
     assert spelt == 200
     assert all(mentions(text)[0] < len(OBJECTS) for text in sentences[:spelt])
-    assert sum(mentions(text)[0] == len(OBJECTS) or text not in captions for text in sentences[spelt:300]) >= 70
-    assert sum(any(word in text for word in words) for text in sentences[300:]) >= 80
+    assert sum(any(word in text for word in WORDS) for text in sentences[300:]) >= 80
+
+
+def test_the_third_quarter_is_the_same_sentences_with_slips():
+    """Sentence i depends on (seed, i) and its quarter: among five times as many, the same one is spelt well."""
+    few, many = (draw_sentences(CAPTIONS, WORDS, count=count, seed=1)[0] for count in (400, 2000))
+    assert few[:200] == many[:200]
+    edits = [Levenshtein.distance(slipped, meant) for slipped, meant in zip(few[200:300], many[200:300], strict=True)]
+    assert sum(edit > 0 for edit in edits) >= 85  # an exchange of twins, or a space beside itself, changes nothing
+    assert max(edits) <= 4, "two slips, of two edits each at most"
+
+
+@given(st.integers(1, 60))
+def test_well_spelt_sentences_come_first_whatever_their_number(count: int):
+    sentences, spelt = draw_sentences(CAPTIONS, WORDS, count=count, seed=0)
+    assert len(sentences) == count
+    assert spelt == (count + 1) // 2
+    assert sentences[:spelt] == draw_sentences(CAPTIONS, WORDS, count=4 * count, seed=0)[0][:spelt]
 
 
 def test_without_the_teacher_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch):
@@ -90,6 +108,7 @@ def test_finished_stages_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     stages.run_stages(names, tmp_path)
     assert ran == ["data", "text", "export"]
     stages.run_stages(names, tmp_path)
+    assert read_json(tmp_path / "finished.json") == {"stages": list(names)}
     assert ran[3:] == ["export"], "weights are written and measured whenever they are asked for"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.report.example import SWEEP, VARIANTS, Example, make_example
 
+from aelif.config import AUGMENTATIONS
 from aelif.report.page import render_report, write_page
 from aelif.report.pictures import Picture, read_pictures
 from aelif.report.wording import distance, percent, share, significant
@@ -103,6 +104,11 @@ def test_what_is_seen_is_also_said(html: str) -> None:
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
         if attributes.get("class") == "scroll":
             assert attributes["tabindex"] == "0"
+
+
+def test_every_augmentation_is_explained(html: str) -> None:
+    for name in AUGMENTATIONS:
+        assert f"<em>{name}</em>" in html
 
 
 def numbers_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -9,7 +9,7 @@ import torch
 from tests.tiny import write_tiny_sdxl
 from tests.unit.train.conftest import settings
 
-from aelif.config import AugmentationConfig, DataConfig, LoraConfig, Trial
+from aelif.config import AUGMENTATIONS, AugmentationConfig, DataConfig, LoraConfig, Trial
 from aelif.models.adapter import open_model
 from aelif.progress import StepProgress
 from aelif.train.batch import draw_batch, plan_rows
@@ -89,8 +89,8 @@ def test_every_row_is_told_its_own_prompt(case: Case, data: DataConfig, size):
 
 def test_variants_touch_the_prompts_alone(case: Case):
     plain = conditions(case, "baseline/seed=0")
-    for variant in ("aelif_mask:0.3", "aelif_noise_conv:0.3", "cep:1", "neftune:5", "string_augmentation:1"):
-        assert not torch.equal(conditions(case, f"{variant}/seed=0"), plain)
+    for name, scale in AUGMENTATIONS.items():
+        assert not torch.equal(conditions(case, f"{name}:{scale.maximum:g}/seed=0"), plain)
     # Samples, noise and times do not even know the variant: `batch` is never told it.
 
 

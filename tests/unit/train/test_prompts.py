@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aelif.config import AugmentationConfig, Variant
+from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import open_model
 from aelif.randomness import torch_generator
 from aelif.train.prompts import RowPool, misspell, open_book
@@ -47,8 +48,11 @@ def test_misspelt_versions_are_those_of_the_rows_own_prompt(base: Path, trains_t
     assert torch.equal(pool.null().prompt_embeds, torch.zeros(3, 77, 48))
 
 
-def test_without_string_augmentation_nothing_is_misspelt(base: Path):
-    assert book(open_model(base), "aelif_mask:0.3").versions == ()
+def test_misspelt_versions_are_made_for_the_augmentations_that_read_them(base: Path):
+    adapter = open_model(base)
+    for name in MISSPELLING:
+        assert [len(rows) for rows in book(adapter, f"aelif_mask:0.3+{name}").versions] == [6, 6]
+    assert book(adapter, "aelif_mask:0.3+caption_dropout").versions == ()
 
 
 @pytest.mark.parametrize("trains_text", [False, True])

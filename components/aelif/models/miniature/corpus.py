@@ -47,7 +47,7 @@ def draw_sentences(captions: Sequence[str], words: Sequence[str], *, count: int,
         captions: of the scenes.
         words: a wide vocabulary.
         count: number of sentences.
-        seed: of every choice; sentence `i` depends on (seed, i) alone.
+        seed: of every choice; sentence `i` depends on (seed, i) and, by its quarter, on `count` alone.
     """
     sentences = []
     for index in range(count):

@@ -23,8 +23,8 @@ from aelif.models.miniature.pretrain_text import pretrain_text
 
 SEED = 20260
 STEPS = {
-    "autoencoder": 4200, "decoder": 2000, "scorer": 1200, "second-scorer": 1500, "text": 2200, "unet": 6000,
-    "transformer": 6000,
+    "autoencoder": 4200, "decoder": 2000, "scorer": 1200, "second-scorer": 1500, "text": 2200, "unet": 3800,
+    "transformer": 4500,
 }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def run_stages(names: Sequence[str], work: Path) -> None:
             continue
         with tracked_step("pretrain", name):
             STAGES[name](work)
-        done.append(name)
+        done = [*dict.fromkeys([*done, name])]
         write_json(finished, {"stages": done})
 
 
