@@ -85,7 +85,8 @@ def plot_families(measured: Mapping[str, Measured], path: Path) -> None:
 
     first = next(iter(measured.values()))
     names = [name for name in first.variants if name != BASELINE]
-    shares = np.mean([_family_shares(one, names) for one in measured.values()], axis=0)
+    families = [family for family in HELD_OUT_ERRORS if family in first.values]
+    shares = np.mean([_family_shares(one, names, families) for one in measured.values()], axis=0)
     figure = Figure(figsize=(9.5, 0.42 * len(names) + 1.8), layout="constrained")
     ax = figure.subplots()
     limit = max(5.0, float(np.nanmax(np.abs(shares))))
@@ -94,18 +95,19 @@ def plot_families(measured: Mapping[str, Measured], path: Path) -> None:
         for x, share in enumerate(row):
             strong = abs(share) > 0.6 * limit
             ax.text(x, y, f"{share:+.0f}", ha="center", va="center", fontsize=8, color="white" if strong else INK)
-    ax.set_xticks(range(len(HELD_OUT_ERRORS)), HELD_OUT_ERRORS, fontsize=8)
+    ax.set_xticks(range(len(families)), families, fontsize=8)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(image, label="improvement, %")
     ax.set_title("Improvement by family of held-out errors, mean of both models", fontsize=10, color=INK)
     figure.savefig(path, dpi=150)
 
 
-def _family_shares(measured: Measured, names: Sequence[str]) -> np.ndarray:
+def _family_shares(measured: Measured, names: Sequence[str], families: Sequence[str]) -> np.ndarray:
+    """Return (variants, families): the improvement over the baseline, in percent."""
     base = measured.variants.index(BASELINE)
     rows = []
     for name in names:
-        means = [np.nanmean(measured.values[family], axis=(1, 2)) for family in HELD_OUT_ERRORS]
+        means = [np.nanmean(measured.values[family], axis=(1, 2)) for family in families]
         v = measured.variants.index(name)
         rows.append([100 * (mean_V[base] - mean_V[v]) / mean_V[base] for mean_V in means])
     return np.array(rows)
@@ -144,16 +146,21 @@ def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *,
 
 def _spread(records: Sequence[Any], count: int) -> list[tuple[int, str]]:
     """Return the first prompt, which is clean, and `count` of the others, evenly."""
-    texts = dict(sorted((record.prompt_id, record.text) for record in records))
-    others = list(texts.items())[4:]
+    first, *others = sorted({(record.prompt_id, record.text) for record in records})
+    others = others[3:] or others  # the study has four clean prompts, a smoke test fewer
     picks = np.linspace(0, len(others) - 1, count).round().astype(int)
-    return [next(iter(texts.items())), *(others[index] for index in dict.fromkeys(picks.tolist()))]
+    return [first, *(others[index] for index in dict.fromkeys(picks.tolist()))]
 
 
-def _interval(ax: Any, interval: Mapping[str, float], y: float, *, color: str, filled: bool) -> None:
-    low, value, high = (100 * interval[name] for name in ("low", "value", "high"))
-    ax.plot([low, high], [y, y], color=color, linewidth=2 if filled else 1)
-    ax.plot(value, y, "o", color=color, markerfacecolor=color if filled else "white", markersize=6 if filled else 4.5)
+def _interval(ax: Any, interval: Mapping[str, float | None], y: float, *, color: str, filled: bool) -> None:
+    """Draw a value, and its interval where there is one: a single cell or prompt has none."""
+    low, value, high = (interval[name] for name in ("low", "value", "high"))
+    if value is None:
+        return
+    if low is not None and high is not None:
+        ax.plot([100 * low, 100 * high], [y, y], color=color, linewidth=2 if filled else 1)
+    face = color if filled else "white"
+    ax.plot(100 * value, y, "o", color=color, markerfacecolor=face, markersize=6 if filled else 4.5)
 
 
 def _label(ax: Any, points: Sequence[tuple[float, float, str, str]]) -> None:

@@ -23,7 +23,7 @@ from aelif.models.miniature.pretrain_text import pretrain_text
 
 SEED = 20260
 STEPS = {
-    "autoencoder": 4200, "decoder": 2000, "scorer": 1200, "second-scorer": 1500, "text": 2200, "unet": 3800,
+    "autoencoder": 4200, "decoder": 2000, "scorer": 1200, "second-scorer": 1200, "text": 2200, "unet": 3800,
     "transformer": 4500,
 }  # fmt: skip
 
