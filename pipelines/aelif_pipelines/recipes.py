@@ -113,7 +113,7 @@ def smoke() -> RunConfig:
     return replace(
         config,
         prompts=replace(config.prompts, stress=stress, contexts=1),
-        train=replace(config.train, method="full"),
+        train=replace(config.train, method="full", optimizer=OptimizerConfig(learning_rate=5e-4)),
         attack=AttackConfig(budget=2, images=2),
         gate=replace(config.gate, model_name="aelif-smoke"),  # nothing that anyone would use
     )

@@ -26,6 +26,9 @@ SETTINGS = {
     "gate.max_clean_distance": 1.6,  # the poor first model passes: the story is about what comes after
     "gate.min_prompt_alignment": -1,
     "train.method": "full",
+    "train.optimizer.learning_rate": 5e-4,
+    "train.ema_decay": 0.0,
+    "train.prior_weight": 1.0,
     "train.steps": 70,
     "train.class_images": 8,
     "train.crops": 2,
