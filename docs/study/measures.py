@@ -55,21 +55,26 @@ def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:
         return Measured(variants=variants, values={name: total / count for name, (total, count) in sums.items()})
 
 
-def _draws(table_VSU: np.ndarray) -> Draws:
-    _, cells, clean = table_VSU.shape
+def draw(measured: Measured) -> Draws:
+    """Return the weights of cells and clean prompts in each resample, the same for every table of a metric."""
+    _, cells, clean = measured.values["clean"].shape
     return make_draws(cells, list(range(clean)), clean, RESAMPLES)
 
 
-def resample(table_VSU: np.ndarray) -> tuple[np.ndarray, Draws]:
+def whole_prompts(table_VSU: np.ndarray) -> list[int]:
+    """Return the clean prompts for which every cell of every variant has a value."""
+    return [int(column) for column in np.flatnonzero(np.isfinite(table_VSU).all(axis=(0, 1)))]
+
+
+def resample(table_VSU: np.ndarray, draws: Draws) -> np.ndarray:
     """Return (V, L) resampled means over cells and clean prompts; prompts that lack a cell's value are left out."""
-    whole_U = np.isfinite(table_VSU).all(axis=(0, 1))
-    draws = _draws(table_VSU)
-    return draws.means(np.nan_to_num(table_VSU), [int(column) for column in np.flatnonzero(whole_U)]), draws
+    return draws.means(np.nan_to_num(table_VSU), whole_prompts(table_VSU))
 
 
 def describe(measured: Measured, *, on: str = "errors") -> dict[str, dict[str, Any]]:
     """Return, for each variant, distances and improvements with their intervals, and p against the baseline (Holm)."""
-    (clean_VL, draws), (wrong_VL, _) = resample(measured.values["clean"]), resample(measured.values[on])
+    draws = draw(measured)
+    clean_VL, wrong_VL = (resample(measured.values[name], draws) for name in ("clean", on))
     base = measured.variants.index(BASELINE)
     others = [v for v in range(len(measured.variants)) if v != base]
     p_values = dict(zip(others, compare(measured, others, base, on=on), strict=True))
@@ -94,7 +99,8 @@ def describe(measured: Measured, *, on: str = "errors") -> dict[str, dict[str, A
 
 def duels(measured: Measured, winner: str, *, on: str = "errors") -> dict[str, dict[str, Any]]:
     """Return, for each other variant, the winner's distance minus its, with interval and p (Holm)."""
-    wrong_VL, draws = resample(measured.values[on])
+    draws = draw(measured)
+    wrong_VL = resample(measured.values[on], draws)
     first = measured.variants.index(winner)
     others = [v for v in range(len(measured.variants)) if v != first]
     p_values = compare(measured, others, first, on=on)
@@ -110,7 +116,7 @@ def duels(measured: Measured, winner: str, *, on: str = "errors") -> dict[str, d
 def compare(measured: Measured, variants: Sequence[int], against: int, *, on: str) -> list[float]:
     """Return Holm's p of the paired sign-flip test of each variant against one."""
     table_VSU = measured.values[on]
-    kept_U = np.flatnonzero(np.isfinite(table_VSU).all(axis=(0, 1)))
+    kept_U = whole_prompts(table_VSU)
     differences = table_VSU[list(variants)][:, :, kept_U] - table_VSU[[against]][:, :, kept_U]
     shares_VN, _ = flip_units(differences, list(range(len(kept_U))))
     return holm([test.p_value for test in flip_test(shares_VN, num_flips=RESAMPLES)])

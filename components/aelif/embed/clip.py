@@ -109,8 +109,8 @@ def load_named(name: str, device: torch.device) -> Scorer:
     architecture, _, weights = name.partition("/")
     if architecture not in open_clip.list_models():
         close = difflib.get_close_matches(architecture, [*BUILTIN, *open_clip.list_models()], n=1)
-        known = f"give one such as {next(iter(BUILTIN))} or ViT-L-14/openai"
-        remedy = f"did you mean {close[0]!r}?" if close else known
+        usual = f"give one such as {next(iter(BUILTIN))} or ViT-L-14/openai"
+        remedy = f"did you mean {close[0]!r}?" if close else usual
         raise ValueError(f"scorer = {name!r}: there is no such folder or open_clip model; {remedy}")
     known = open_clip.list_pretrained_tags_by_model(architecture)
     if weights not in known:

@@ -128,10 +128,10 @@ def encode(adapter: ModelAdapter, texts: Sequence[str], *, identifiers: Sequence
     """
     condition = adapter.encode_text(list(texts))
     kinds_BL = condition.token_kinds.clone()
-    for identifier in identifiers:
-        wanted = adapter.token_ids(identifier)
-        for kinds_L, text in zip(kinds_BL, texts, strict=True):
-            ids = adapter.token_ids(text) if kinds_L[0] == TokenKind.BOS else []
+    names = [adapter.token_ids(identifier) for identifier in identifiers]
+    for kinds_L, text in zip(kinds_BL, texts, strict=True):
+        ids = adapter.token_ids(text) if kinds_L[0] == TokenKind.BOS else []
+        for wanted in names:
             for start in range(len(ids) - len(wanted) + 1):
                 if ids[start : start + len(wanted)] == wanted:
                     kinds_L[1 + start : 1 + start + len(wanted)] = int(TokenKind.IDENTIFIER)  # after BOS

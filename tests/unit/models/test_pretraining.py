@@ -120,6 +120,7 @@ def test_each_family_has_its_stages_in_order():
     assert set(stages.STEPS) == set(everything) - {"data", "export"}
 
 
+# The font is no dependency: the package ships what was drawn with it, and only who redraws it needs Debian's package.
 @pytest.mark.skipif(not FONT.exists(), reason="drawing subjects needs Debian's fonts-noto-color-emoji")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_the_shipped_subjects_are_what_is_drawn(name: str, tmp_path: Path):
