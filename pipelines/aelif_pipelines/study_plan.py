@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from aelif.config import (
     AugmentationConfig,
+    LoraConfig,
     OptimizerConfig,
     PromptConfig,
     RunConfig,
     SynthesisConfig,
+    TrainConfig,
     Variant,
 )
-from aelif_pipelines.recipes import BACKPACK, MINIATURE_TRAIN, on_sd3
+from aelif_pipelines.recipes import BACKPACK, on_sd3
 
 TRAINED = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
 """Families of the misspelt prompts that augmentations read; scored in neither stage."""
@@ -24,62 +26,69 @@ HELD_OUT_ERRORS = ("paper", "misspelling", "keyboard_azerty", "keyboard_dvorak",
 REWORDINGS = ("preposition", "agreement", "tense", "synonym", "paraphrase")
 """Held-out families that are no errors of spelling: reported apart."""
 
+HALF, LOW = "@class_prompts=false", "@class_prompts=false@timesteps=low"
 GRID = (
-    "aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", "aelif_mask:0.3@pooled=true",
-    "aelif_mask:0.3@eligible=content", "aelif_mask:0.3@eligible=content@pooled=true",
-    "aelif_mask:0.5@eligible=not_identifier@pooled=true",
-    "aelif_noise_conv:0.1", "aelif_noise_conv:0.3", "aelif_noise_conv:0.5", "aelif_noise_conv:0.5@noise_std=0.5",
-    "aelif_noise_conv:0.3@noise_mean=0", "aelif_noise_conv:0.3@eligible=content",
-    "aelif_noise_conv:0.3@eligible=content@pooled=true",
-    "cep:1", "cep:4@pooled=true", "neftune:5", "neftune:20", "caption_dropout:0.1", "string_augmentation:0.5",
-    "string_augmentation:0.8", "typo_shift:0.5", "typo_shift:0.8", "typo_shift:0.8@reach=2", "typo_noise:0.7",
-    "typo_noise:1.2", "typo_shift:0.8+aelif_mask:0.3@eligible=not_identifier@pooled=true",
-    "typo_shift:0.8+aelif_mask:0.5@eligible=not_identifier@pooled=true",
+    "aelif_mask:0.1", f"aelif_mask:0.1{HALF}", f"aelif_mask:0.3{HALF}",
+    f"aelif_mask:0.3@eligible=content@pooled=true{HALF}",
+    "aelif_noise_conv:0.1", f"aelif_noise_conv:0.1{HALF}", f"aelif_noise_conv:0.3{HALF}",
+    f"aelif_noise_conv:0.3@eligible=content@pooled=true{HALF}",
+    "string_augmentation:0.2", f"string_augmentation:0.2{HALF}", f"string_augmentation:0.4{HALF}",
+    f"typo_shift:0.2{HALF}", f"typo_shift:0.2{LOW}", f"typo_shift:0.4{LOW}", f"typo_noise:0.7{LOW}",
 )  # fmt: skip
 """What settings are chosen from."""
-SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "typo_shift:0.8")
+SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "string_augmentation:0.2", f"typo_shift:0.4{LOW}")
 """What is tried with other ways of training."""
+ONE_SETTING = ("cep:1", "neftune:5", "caption_dropout:0.1")
+"""Rivals as their papers set them: nothing to choose."""
 CHOSEN: tuple[str, ...] = (
-    "aelif_mask:0.1", "aelif_noise_conv:0.1", "cep:1", "neftune:5", "caption_dropout:0.1",
-    "string_augmentation:0.8", "typo_shift:0.8", "typo_noise:1.2",
-    "typo_shift:0.8+aelif_mask:0.3@eligible=not_identifier@pooled=true",
+    "aelif_mask:0.1", "aelif_noise_conv:0.1", f"string_augmentation:0.2{HALF}", f"typo_shift:0.4{LOW}",
+    f"typo_noise:0.7{LOW}",
 )  # fmt: skip
 """What is judged. Provisional: the protocol's rule chooses it from the tuning stage, which is still to be run."""
 
 SUBJECTS = ("dog", "car")
 
+TRAIN = {
+    "sdxl": TrainConfig(
+        steps=500, prior_weight=0.3, ema_decay=0.99, lora=LoraConfig(targets="all"),
+        optimizer=OptimizerConfig(learning_rate=2e-3),
+    ),
+    "sd3": TrainConfig(
+        steps=500, prior_weight=0.3, ema_decay=0.98, optimizer=OptimizerConfig(learning_rate=4e-3)
+    ),
+}  # fmt: skip
+"""Each family's training, the same for every variant; fixed by looking at baselines of the backpack."""
+
 
 def study_tuning() -> dict[str, RunConfig]:
     """First stage of the registered study, on both miniatures: settings are chosen on the backpack; an hour or two."""
     base = _base("backpack", GRID, families=TUNED, seeds=(0, 1))
-    base = replace(base, prompts=replace(base.prompts, templates=base.prompts.templates[:2]))
     side = replace(base, variants=_variants(SIDE_GRID), seeds=(0,))
-    half = replace(side.train.augmentation, class_prompts=False)
-    full = replace(side.train, method="full", optimizer=OptimizerConfig(learning_rate=3e-4))
-    return _on_both({
-        "tuning": base,
-        "one-half": replace(side, train=replace(side.train, augmentation=half)),
-        "full": replace(side, train=full),
-        "no-prior": replace(side, train=replace(side.train, prior_preservation=False)),
-    })  # fmt: skip
+    full = {"method": "full", "optimizer": OptimizerConfig(learning_rate=3e-4)}
+    return {
+        **_on_both("tuning", base),
+        **_on_both("full", side, **full),
+        **_on_both("no-prior", side, prior_preservation=False),
+    }
 
 
 def study() -> dict[str, RunConfig]:
     """Second stage of the registered study, on both miniatures: what was chosen is judged on dog and car; hours."""
-    families = (*HELD_OUT_ERRORS, *REWORDINGS)
-    return _on_both({
-        subject: _base(subject, CHOSEN, families=families, seeds=(10, 11, 12, 13, 14)) for subject in SUBJECTS
-    })  # fmt: skip
+    families, seeds = (*HELD_OUT_ERRORS, *REWORDINGS), (10, 11, 12, 13, 14)
+    parts = {}
+    for subject in SUBJECTS:
+        parts |= _on_both(subject, _base(subject, (*ONE_SETTING, *CHOSEN), families=families, seeds=seeds))
+    return parts
 
 
-def _on_both(parts: Mapping[str, RunConfig]) -> dict[str, RunConfig]:
-    """Return every part on both families of models, each with a name of its own in the registry."""
-    both = {}
-    for family in ("sdxl", "sd3"):
-        for name, config in parts.items():
-            own = replace(config, gate=replace(config.gate, model_name=f"aelif-study-{name}"))
-            both[f"{name}-{family}"] = on_sd3(own) if family == "sd3" else own
-    return both
+def _on_both(name: str, config: RunConfig, **train: Any) -> dict[str, RunConfig]:
+    """Return a part on both families of models, trained as each needs it but for `train`; each its own in the registry."""
+    own = replace(config, gate=replace(config.gate, model_name=f"aelif-study-{name}"))
+    trained = {
+        family: replace(own, train=replace(common, augmentation=own.train.augmentation, **train))
+        for family, common in TRAIN.items()
+    }
+    return {f"{name}-sdxl": trained["sdxl"], f"{name}-sd3": on_sd3(trained["sd3"])}
 
 
 def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...], seeds: tuple[int, ...]) -> RunConfig:
@@ -99,10 +108,9 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
                 "a close-up photo of {subject}",
             ),
             families=families,
+            class_errors=True,
         ),
-        train=replace(
-            MINIATURE_TRAIN, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)
-        ),
+        train=TrainConfig(augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)),
         synthesis=SynthesisConfig(images_per_prompt=3, steps=10, guidance_scale=3.0),
     )  # fmt: skip
 

@@ -141,7 +141,7 @@ def test_the_plus_of_content_and_end_joins_no_terms(text, names):
 
 
 def test_every_setting_of_an_augmentation_is_an_option_or_holds_for_the_run():
-    whole_run = {"class_prompts", "string_families", "string_severity", "string_draws", "mask_attention"}
+    whole_run = {"string_families", "string_severity", "string_draws", "mask_attention"}
     assert set(OPTIONS) | whole_run == {field.name for field in dataclasses.fields(AugmentationConfig)}
 
 
@@ -192,7 +192,7 @@ def test_a_name_alone_means_the_usual_magnitude(name):
         ("typo_noise:11", r"it is the σ, in displacements .*; give one from 0 to 10"),
         ("aelif_mask@mask_attention=true", r"set train\.augmentation\.mask_attention for the whole run"),
         ("string_augmentation@string_families=swap", r"set train\.augmentation\.string_families for the whole run"),
-        ("cep@class_prompts=false", r"set train\.augmentation\.class_prompts for the whole run"),
+        ("cep@timesteps=late", "timesteps = 'late': known: all, low, high"),
         ("", "known"),
     ],
 )

@@ -12,6 +12,7 @@ from aelif.artifacts.image_folders import (
     write_image_records,
 )
 from aelif.artifacts.tables import (
+    OF_CLASS,
     PROMPT_SETS,
     prompt_schema,
     read_prompts,
@@ -22,6 +23,7 @@ from aelif.artifacts.tables import (
 )
 
 __all__ = [
+    "OF_CLASS",
     "PROMPT_SETS",
     "SCORED_SUBJECT",
     "Embeddings",

@@ -44,9 +44,12 @@ def prompt_schema() -> pa.Schema:
     )
 
 
-PROMPT_SETS = ("clean", "perturbed", "out_of_distribution", "class", "stress", "skipped")
-"""Clean prompts; prompts with errors; the subject in other contexts; the bare class prompt; clean prompts whose
-embeddings are augmented when images are generated; what a family could not change (`read_prompts` leaves it out)."""
+PROMPT_SETS = ("clean", "perturbed", "out_of_distribution", "class", "class_perturbed", "stress", "skipped")
+"""Clean prompts; prompts with errors; the subject in other contexts; the bare class prompt, and the same with errors;
+clean prompts whose embeddings are augmented when images are generated; what a family could not change (`read_prompts`
+leaves it out)."""
+OF_CLASS = ("class", "class_perturbed")
+"""Sets that ask for the class instead of the subject."""
 
 
 def read_prompts(path: str | Path) -> list[dict[str, Any]]:

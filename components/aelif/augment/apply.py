@@ -21,6 +21,9 @@ from aelif.config import AugmentationConfig, Term, Variant
 from aelif.models.condition import TextCondition
 from aelif.randomness import torch_generator
 
+HALF_NOISE = 500
+"""Where the half with little noise ends, of 1000 timesteps or 1000 σ."""
+
 Operator = Callable[..., Tensor]
 """From embeddings, `magnitude_B`, `eligible_BL` and `generators` to embeddings."""
 
@@ -33,6 +36,8 @@ def augment(
     seed: int,
     step: int,
     slots: Sequence[int],
+    instance: Tensor,
+    times: Tensor,
     done: float,
     pool: TextPool,
 ) -> TextCondition:
@@ -48,6 +53,8 @@ def augment(
         seed: the run's seed.
         step: optimizer step.
         slots: each row's number within the step's whole batch, over passes and devices.
+        instance: (B,), whether the row shows a subject, rather than its class; on the condition's device.
+        times: (B,), the row's noise level in [0, 1000]: timestep of diffusion, 1000 σ of flow matching; there too.
         done: share of the training that is over, in [0, 1).
         pool: other conditions of the same B rows.
     """
@@ -62,8 +69,19 @@ def augment(
             config=own,
             pool=pool,
         )
-        condition = FUNCTIONS[term.augmentation](condition, draw)
+        touched = FUNCTIONS[term.augmentation](condition, draw)
+        may_hit_B = _may_hit(own, instance, times)
+        condition = touched if may_hit_B is None else touched.where(may_hit_B, condition)
     return condition
+
+
+def _may_hit(config: AugmentationConfig, instance_B: Tensor, times_B: Tensor) -> Tensor | None:
+    """Return which rows the settings let an augmentation touch, (B,); None: all."""
+    may_hit_B = None if config.class_prompts else instance_B
+    if config.timesteps != "all":
+        chosen_B = times_B < HALF_NOISE if config.timesteps == "low" else times_B >= HALF_NOISE
+        may_hit_B = chosen_B if may_hit_B is None else may_hit_B & chosen_B
+    return may_hit_B
 
 
 def _in_order(terms: Sequence[Term]) -> Iterable[tuple[int, Term]]:

@@ -57,6 +57,8 @@ class PromptConfig:
     """How many of DreamBooth's 25 object prompts ("… in the jungle") to ask beside, each once, the first ones first."""
     ask_class: bool = True
     """Whether to ask for the bare class prompt, too: what of the subject has leaked into it."""
+    class_errors: bool = False
+    """Whether to ask for the class prompt with errors, too, one of each family: does a slip summon the subject?"""
     stress: StressConfig = field(default_factory=StressConfig)
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class PromptConfig:
         require(self.draws >= 1, "draws", self.draws, "give at least 1")
         both = set(self.protect) & set(self.target)
         require(not both, "protect", ", ".join(sorted(both)), "it is in target as well: hit it or spare it")
+        require(self.ask_class or not self.class_errors, "class_errors", True, "set ask_class, too: it is compared with")
         require(0 <= self.contexts <= NUM_CONTEXTS, "contexts", self.contexts, f"give 0 to {NUM_CONTEXTS}")
 
 

@@ -9,6 +9,7 @@ from aelif.config.perturbations import check_families
 from aelif.config.reading import require
 
 Eligible = Literal["all", "not_bos", "not_identifier", "content", "content+eos"]
+Timesteps = Literal["all", "low", "high"]
 LoraTargets = Literal["attention", "attention+mlp", "all"]
 LossWeighting = Literal["family", "uniform", "min_snr", "sigma_sqrt", "cosmap"]
 TimeSampling = Literal["family", "uniform", "logit_normal", "mode"]
@@ -86,6 +87,9 @@ class AugmentationConfig:
     """Whether the pooled embedding is augmented as well (the paper does not)."""
     class_prompts: bool = True
     """Whether class prompts are augmented like instance prompts."""
+    timesteps: Timesteps = "all"
+    """At which noise levels prompts are augmented: all, or the half with little noise (times below 500 of 1000, where
+    details arise) or with much (where the picture's layout does)."""
     string_families: tuple[str, ...] = ("insert", "repeat", "spacing", "word_repeat", "word_swap")
     """Perturbation families of string_augmentation, typo_shift and typo_noise; keep them apart from those scored."""
     string_severity: float = 0.1

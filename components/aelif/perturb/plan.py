@@ -1,4 +1,4 @@
-"""What a run asks its models: clean prompts, the same with errors, other contexts, the class, and stress."""
+"""What a run asks its models: clean prompts, the same with errors, other contexts, the class likewise, and stress."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
+from aelif.artifacts import OF_CLASS
 from aelif.config import OUT_OF_DISTRIBUTION, DataConfig, PromptConfig, expand_families, require
 from aelif.config.perturbations import check_families
 from aelif.perturb.contexts import CONTEXTS, put_in_context
@@ -22,8 +23,8 @@ Row = dict[str, Any]
 def plan_prompts(config: PromptConfig, *, data: DataConfig, seed: int) -> list[Row]:
     """Return the rows of the prompt table (`artifacts.prompt_schema`), without what `severity.measure` adds.
 
-    In order: clean prompts, perturbed ones, contexts, the class prompt, stress, and what could not
-    be made, with the reason. No perturbed prompt occurs twice or equals a clean one: such a draw is
+    In order: clean prompts, perturbed ones, contexts, the class prompt, the same with errors, stress, and
+    what could not be made, with the reason. No perturbed prompt occurs twice or equals a clean one: such a draw is
     drawn again. Every prompt depends on its own family, severity and draw alone, but for that.
 
     Args:
@@ -46,8 +47,10 @@ def plan_prompts(config: PromptConfig, *, data: DataConfig, seed: int) -> list[R
     made = any(row["prompt_set"] != "skipped" for row in perturbed)
     require(made, "families", ", ".join(config.families), f"none of them can change {clean[0]!r}; add another")
     asked = [_row(0, data.class_prompt, prompt_set="class", family="class")] if config.ask_class else []
+    wrong = _class_errors(data.class_prompt, config, seen=seen, seed=seed) if config.class_errors else []
     return _number([
-        *_clean_rows(clean), *perturbed, *_context_rows(clean[0], contexts), *asked, *_stress_rows(clean, config)
+        *_clean_rows(clean), *perturbed, *_context_rows(clean[0], contexts), *asked, *wrong,
+        *_stress_rows(clean, config),
     ])  # fmt: skip
 
 
@@ -120,6 +123,13 @@ def _perturb(
     return rows
 
 
+def _class_errors(prompt: str, config: PromptConfig, *, seen: set[str], seed: int) -> list[Row]:
+    """Return the class prompt with one error of each family of errors, wherever it falls."""
+    families = [family for family in expand_families(config.families) if family not in OUT_OF_DISTRIBUTION]
+    rows = _perturb([prompt], families, config.severities[:1], 1, seen=seen, scope=EVERYWHERE, seed=seed)
+    return [{**row, "prompt_set": "class_perturbed"} for row in rows if row["prompt_set"] == "perturbed"]
+
+
 def _clean_rows(clean: Sequence[str]) -> list[Row]:
     return [_row(clean_id, prompt, prompt_set="clean", family="clean") for clean_id, prompt in enumerate(clean)]
 
@@ -178,10 +188,11 @@ def _row(
 
 
 def _number(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows with their numbers, skipped ones last; the class prompt is its own clean prompt."""
+    """Return the rows with their numbers, skipped ones last; the class prompt is a clean prompt, too."""
     ordered = sorted(rows, key=lambda row: row["prompt_set"] == "skipped")
+    of_class = next((number for number, row in enumerate(ordered) if row["prompt_set"] == "class"), 0)
     return [
-        {**row, "prompt_id": number, "clean_id": number if row["prompt_set"] == "class" else row["clean_id"]}
+        {**row, "prompt_id": number, "clean_id": of_class if row["prompt_set"] in OF_CLASS else row["clean_id"]}
         for number, row in enumerate(ordered)
     ]
 

@@ -24,6 +24,7 @@ STRESS_DRAWS = 8
 """Images whose draws the shift of a stress row is averaged over."""
 
 _ENCODE_BATCH = 32
+_MEASURED = ("perturbed", "out_of_distribution", "class_perturbed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def measure(
             if row["prompt_set"] in ("clean", "class")
         }
         measured: dict[int, dict[str, Any]] = {}
-        for batch in _batches([row for row in rows if row["prompt_set"] in ("perturbed", "out_of_distribution")]):
+        for batch in _batches([row for row in rows if row["prompt_set"] in _MEASURED]):
             condition = adapter.encode_text([row["prompt"] for row in batch])
             for index, row in enumerate(batch):
                 reading = clean[row["clean_id"]]

@@ -17,6 +17,7 @@ _QUALITIES = {
     "vendi": ("Vendi score", "within one prompt; higher is better"),
     "near_copies": ("Near copies", "share of images; lower is better"),
     "leakage": ("Leakage", "likeness on the bare class; lower is better"),
+    "leakage_perturbed": ("Leakage by errors", "likeness on the misspelt class; lower is better"),
 }
 
 _ALWAYS = ("w2", "clip_t", "clip_i", "diversity")

@@ -27,7 +27,8 @@ RESULTS = ("clean", "perturbed", "excess_damage", "improvement_plain", "improvem
 """Columns of the main table, as the summary names them."""
 
 _LOWER_IS_BETTER = frozenset(
-    {"clean", "perturbed", "distance", "excess_damage", "w2", "sliced_w2", "near_copies", "leakage"}
+    {"clean", "perturbed", "distance", "excess_damage", "w2", "sliced_w2", "near_copies", "leakage",
+     "leakage_perturbed"}
 )
 _CHANGES = frozenset({"improvement_plain", "improvement_excess"})
 
@@ -134,6 +135,7 @@ _SETS = {
     "tuning": ("Errors of the kinds that one may tune by", "a variant may have been chosen by these"),
     "out_of_distribution": ("The subject in new contexts", "no errors; the prompt asks for what no photo shows"),
     "class": ("The bare class prompt", "here a large distance is good: what is near the photos has leaked"),
+    "class_perturbed": ("The class prompt with errors", "likewise: what is near the photos was called up by an error"),
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aelif.artifacts import OF_CLASS
 from aelif.config import HELD_OUT, TUNING
 from aelif.score import METRICS
 
@@ -27,7 +28,7 @@ class ScoreGrid:
     prompt table knows of it (realised severities), if that was given."""
     sets: Mapping[str, Columns]
     """Columns of "clean" and "perturbed", and, where there are any, of "tuning", "held_out" (families of errors),
-    "out_of_distribution" and "class"."""
+    "out_of_distribution", "class" and "class_perturbed"."""
     families: Mapping[str, Columns]
     """Columns of each family of errors, and out of distribution."""
     severities: Mapping[float, Columns]
@@ -119,7 +120,7 @@ def _units(prompts: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], int]:
     units: list[int] = []
     alone = len(clean_ids)
     for prompt in prompts:
-        if prompt["prompt_set"] != "class" and prompt["clean_id"] not in clean_ids:
+        if prompt["prompt_set"] not in OF_CLASS and prompt["clean_id"] not in clean_ids:
             raise ValueError(
                 f"scores: the clean prompt {prompt['clean_id']} of prompt {prompt['prompt_id']} "
                 f"({prompt['prompt']!r}) is missing; score it as well"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from aelif.artifacts import Embeddings
+from aelif.artifacts import OF_CLASS, Embeddings
 from aelif.config import BASELINE, ScoreConfig, Variant
 from aelif.score.comparison import (
     Comparison,
@@ -179,12 +179,16 @@ def summarize(
 def _describe(comparison: Comparison, variant: str, *, scale: Scale | None, worst: Rows) -> dict[str, Any]:
     """Return one variant's entry, but for what compares all variants or needs their images."""
     sets = comparison.grid.sets
-    leakage = comparison.interval(comparison.mean(variant, sets["class"], "clip_i")) if "class" in sets else UNDEFINED
+    leakage, leakage_perturbed = (
+        comparison.interval(comparison.mean(variant, sets[name], "clip_i")) if name in sets else UNDEFINED
+        for name in OF_CLASS
+    )
     return {
         "variant": variant,
         **describe_means(comparison, variant),
         "sets": describe_sets(comparison, variant),
         "leakage": leakage,
+        "leakage_perturbed": leakage_perturbed,
         "families": describe_families(comparison, variant),
         "curve": severity_curve(comparison, variant),
         "stress": stress_curves(comparison, variant),

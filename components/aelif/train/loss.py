@@ -47,13 +47,12 @@ class DenoisingLoss(nn.Module):
         """Return the rows' prompts: augmented, class rows as the settings say, and some dropped for the null prompt."""
         config, seed = self._config, self._trial.seed
         rows = [self._book.row_of(prompt) for prompt in group.prompts]
-        clean, pool = self._book.conditions(rows), RowPool(book=self._book, rows=rows)
+        pool = RowPool(book=self._book, rows=rows)
         touched = augment(
-            clean, variant=self._trial.variant, config=config.augmentation, seed=seed, step=step,
-            slots=group.slots, done=step / config.steps, pool=pool,
+            self._book.conditions(rows), variant=self._trial.variant, config=config.augmentation, seed=seed, step=step,
+            slots=group.slots, instance=self._flags([row.instance for row in group.rows]), times=group.times,
+            done=step / config.steps, pool=pool,
         )  # fmt: skip
-        if touched is not clean and not config.augmentation.class_prompts:
-            touched = touched.where(self._flags([row.instance for row in group.rows]), clean)
         if config.caption_dropout:
             touched = touched.where(self._flags(self._kept(group, step)), pool.null())
         return touched

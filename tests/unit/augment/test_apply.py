@@ -23,11 +23,15 @@ BY_CHANCE = pytest.mark.parametrize("name", ["aelif_mask", "aelif_noise_conv"])
 
 
 def apply(
-    condition: TextCondition, variant: str, *, slots=None, seed: int = 0, step: int = 0, done: float = 0.0, **fields
-) -> TextCondition:
+    condition: TextCondition, variant: str, *, slots=None, seed: int = 0, step: int = 0, done: float = 0.0,
+    instance=None, times=None, **fields,
+) -> TextCondition:  # fmt: skip
+    count = len(condition.prompt_embeds)
     return augment(
         condition, variant=Variant.parse(variant), config=AugmentationConfig(**fields), seed=seed, step=step,
-        slots=range(len(condition.prompt_embeds)) if slots is None else slots, done=done, pool=FakePool(condition),
+        slots=range(count) if slots is None else slots, done=done, pool=FakePool(condition),
+        instance=torch.ones(count, dtype=torch.bool) if instance is None else torch.tensor(instance),
+        times=torch.zeros(count) if times is None else torch.tensor(times),
     )  # fmt: skip
 
 
@@ -110,10 +114,12 @@ def test_nothing_is_read_back_from_the_device(name):
     fields = ("prompt_embeds", "pooled", "token_kinds")
     there = replace(condition, **{field: getattr(condition, field).to("meta") for field in fields})
     pool = SimpleNamespace(null=lambda: there, misspelt=lambda generators: there)
-    for settings_ in (AugmentationConfig(), AugmentationConfig(pooled=True, segments="apart", mask_attention=True)):
+    for settings_ in (AugmentationConfig(), AugmentationConfig(
+            pooled=True, segments="apart", mask_attention=True, class_prompts=False, timesteps="low")):  # fmt: skip
         result = augment(
-            there, variant=Variant.of(name, 0.5), config=settings_, seed=0, step=0, slots=range(6), done=0.0, pool=pool
-        )
+            there, variant=Variant.of(name, 0.5), config=settings_, seed=0, step=0, slots=range(6), done=0.0, pool=pool,
+            instance=torch.ones(6, dtype=torch.bool, device="meta"), times=torch.zeros(6, device="meta"),
+        )  # fmt: skip
         assert result.prompt_embeds.is_meta
         assert result.prompt_embeds.shape == condition.prompt_embeds.shape
 
@@ -280,3 +286,34 @@ def test_dropout_draws_by_its_written_place():
     condition = make_condition(range(40))
     alone, first = apply(condition, "caption_dropout:0.5"), apply(condition, "caption_dropout:0.5+aelif_mask:0.5")
     assert torch.equal(alone.pooled, first.pooled)
+
+
+ROWS = {"instance": [True, True, False, False], "times": [499.0, 500.0, 0.0, 1000.0]}
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("options", "hit"),
+    [
+        ("", [0, 1, 2, 3]),
+        ("@class_prompts=false", [0, 1]),
+        ("@timesteps=low", [0, 2]),
+        ("@timesteps=high", [1, 3]),
+        ("@class_prompts=false@timesteps=low", [0]),
+    ],
+)
+def test_a_term_hits_the_rows_that_its_options_name(name, options, hit):
+    condition = make_condition([0, 1, 2, 3])
+    term = f"{name}:{AUGMENTATIONS[name].maximum:g}"
+    everywhere, result = apply(condition, term), apply(condition, term + options, **ROWS)
+    for row in range(4):
+        one = torch.tensor([row])
+        assert same(result.select(one), (everywhere if row in hit else condition).select(one)), row
+
+
+def test_terms_choose_their_rows_apart():
+    condition = make_condition([0, 1, 2, 3])
+    result = apply(condition, "aelif_mask:1@class_prompts=false+neftune:5@timesteps=high", **ROWS)
+    assert changed(result, condition).any(dim=1).tolist() == [True, True, False, True]
+    assert (result.prompt_embeds[0] == 0).all()
+    assert (result.prompt_embeds[1] != 0).any()
