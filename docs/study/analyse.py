@@ -11,12 +11,20 @@ from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 import typer
-from figures import NAMES, OURS, picture_grid, plot_families, plot_improvements, plot_trade_off
-from measures import Measured, choose, describe, duels, measure
+from figures import NAMES, kind_of, label_of, picture_grid, plot_families, plot_improvements, plot_trade_off
+from measures import Measured, beats, choose, describe, duels, helps, measure
 
 from aelif.artifacts import write_json
+from aelif.config import BASELINE
 
 SCORERS = ("clip", "clip-vit")
+QUALITIES = {
+    ("clip_t", "clean"): "alignment",
+    ("diversity", "clean"): "diversity",
+    ("clip_i", "class"): "leakage",
+    ("clip_i", "class_perturbed"): "leakage by errors",
+}
+"""Metric and set of prompts → what it is called."""
 
 Row = dict[str, Any]
 
@@ -49,7 +57,12 @@ def _tuning(rows: Sequence[Row], results: Path) -> dict[str, Any]:
     described = {part: {scorer: _described(tables, scorer) for scorer in SCORERS} for part, tables in by_part.items()}
     plot_trade_off(described["tuning"]["clip"], results / "tuning.png", title="tuning stage, backpack")
     whole = [tables["clip"] for tables in by_part["tuning"].values()]
-    return {"described": described, "chosen": choose(whole) if len(whole) == len(NAMES) else {}}
+    tuned = [row for row in rows if row["part"] == "tuning"]
+    return {
+        "described": described,
+        "qualities": {scorer: _qualities(tuned, scorer) for scorer in SCORERS},
+        "chosen": choose(whole) if len(whole) == len(NAMES) else {},
+    }
 
 
 def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]:
@@ -62,6 +75,7 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
     plot_families(first, results / "families.png")
     best = _best_of_ours(described["clip"])
     against = {scorer: {model: duels(own[scorer], best) for model, own in tables.items()} for scorer in SCORERS}
+    others = [name for name in next(iter(first.values())).variants if name != BASELINE]
     places = (outputs / "study" / part for part in ("dog-sdxl", "car-sdxl", "dog-sd3", "car-sd3"))
     places = [place for place in places if (place / "images").is_dir()]
     if places:
@@ -73,8 +87,13 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
         "rewordings": {scorer: _described(tables, scorer, on="rewordings") for scorer in SCORERS},
         "best_of_ours": best,
         "duels": against,
-        "alignment": {model: _means(rows, model, "clip_t") for model in tables},
-        "diversity": {model: _means(rows, model, "diversity") for model in tables},
+        "helps": {name: helps(name, described["clip"], described["clip-vit"]) for name in others},
+        "best_of_ours_beats": {
+            name: beats(best, name, described=described["clip"], first=against["clip"], second=against["clip-vit"])
+            for name in others
+            if name != best
+        },
+        "qualities": {scorer: _qualities(rows, scorer) for scorer in SCORERS},
     }
 
 
@@ -97,17 +116,21 @@ def _described(tables: Mapping[str, Mapping[str, Measured]], scorer: str, *, on:
 
 def _best_of_ours(described: Mapping[str, Mapping[str, Any]]) -> str:
     """Return our variant with the lowest distance on errors, on average over the models."""
-    names = [name for name in next(iter(described.values())) if name.partition(":")[0] in OURS]
+    names = [name for name in next(iter(described.values())) if name != BASELINE and kind_of(name) == "ours"]
     return min(names, key=lambda name: sum(figures[name]["perturbed"]["value"] for figures in described.values()))
 
 
-def _means(rows: Sequence[Row], model: str, metric: str) -> dict[str, float]:
-    """Return variant → mean of a metric on clean prompts."""
-    values: dict[str, list[float]] = {}
+def _qualities(rows: Sequence[Row], scorer: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return model → variant → quality → its mean over seeds, parts and prompts."""
+    values: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
-        if (row["model"], row["metric"], row["scorer"], row["prompt_set"]) == (model, metric, "clip", "clean"):
-            values.setdefault(row["variant"], []).append(row["value"])
-    return {name: sum(own) / len(own) for name, own in values.items()}
+        name = QUALITIES.get((row["metric"], row["prompt_set"]))
+        if name and row["scorer"] == scorer:
+            values.setdefault((row["model"], row["variant"], name), []).append(row["value"])
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (model, variant, name), own in values.items():
+        found.setdefault(model, {}).setdefault(variant, {})[name] = sum(own) / len(own)
+    return found
 
 
 def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
@@ -119,16 +142,34 @@ def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
         for scorer, models in by_scorer.items():
             for model, variants in models.items():
                 lines += [f"\n### {part}, {NAMES[model]}, scorer {scorer}\n", *_table(variants)]
+    for scorer, models in summary["qualities"].items():
+        for model, variants in models.items():
+            lines += [f"\n### Other qualities, {stage}, {NAMES[model]}, scorer {scorer}\n", *_quality_table(variants)]
     if stage == "tuning":
         lines += ["\nChosen by the rule: " + ", ".join(f"`{name}`" for name in summary["chosen"].values())]
         return lines
     for scorer, models in summary["duels"].items():
         for model, others in models.items():
-            lines += [f"\n### {summary['best_of_ours']} against each, {NAMES[model]}, scorer {scorer}\n",
+            lines += [f"\n### {label_of(summary['best_of_ours'])} against each, {NAMES[model]}, scorer {scorer}\n",
                       "| against | difference of distances | p (Holm) |", "|---|---|---|"]  # fmt: skip
-            lines += [f"| `{name}` | {_distance(duel['difference'])} | {duel['p']:.3g} |"
+            lines += [f"| {label_of(name)} | {_distance(duel['difference'])} | {duel['p']:.3g} |"
                       for name, duel in others.items()]  # fmt: skip
+    lines += ["\nHelps, by the protocol's rule: " + _listed(summary["helps"]),
+              "\nBeaten by the best of ours: " + _listed(summary["best_of_ours_beats"])]  # fmt: skip
     return lines
+
+
+def _listed(verdicts: Mapping[str, bool]) -> str:
+    return ", ".join(label_of(name) for name, holds in verdicts.items() if holds) or "none"
+
+
+def _quality_table(variants: Mapping[str, Mapping[str, float]]) -> list[str]:
+    names = list(QUALITIES.values())
+    head = [f"| variant | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    return head + [
+        f"| {label_of(name)} | {' | '.join(f'{own[quality]:.3f}' if quality in own else '' for quality in names)} |"
+        for name, own in variants.items()
+    ]
 
 
 def _table(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -136,7 +177,7 @@ def _table(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
     head = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     rows = []
     for name, figures in variants.items():
-        cells = [f"`{name}`", _distance(figures["clean"]), _distance(figures["perturbed"])]
+        cells = [label_of(name), _distance(figures["clean"]), _distance(figures["perturbed"])]
         if figures["p"] is None:
             cells += [""] * 4
         else:

@@ -1,7 +1,8 @@
 """Gather what the study's runs measured: `python docs/study/collect.py outputs docs/study/results`.
 
 Writes one Parquet table per stage: a row for each model family, part, variant, seed and prompt, as the pipeline's
-scorer sees the images, and as the second one does, which the pipeline never asked.
+scorer sees the images, and as the second one does, which the pipeline never asked. A part whose outputs are not there
+keeps the rows that were gathered before: what took hours need not be run again to add to it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from aelif.storage import local_path
 from aelif_pipelines.study_plan import study, study_tuning
 
 SECOND = ScoreConfig(scorer="builtin:miniature-clip-vit")
-METRICS = ("w1", "clip_t", "diversity")
+METRICS = ("w1", "clip_t", "clip_i", "diversity")
 QUIET = StepProgress("collect", "")
 
 Row = dict[str, Any]
@@ -59,6 +60,15 @@ def embed_photos(data: DataConfig) -> Embeddings:
         return embed_folders([prepared], SECOND, QUIET, subject=0)
 
 
+def read_part(table: Path, *, part: str, model: str) -> list[Row]:
+    """Return a part's rows in a table that was written before; none where there is none."""
+    import pyarrow.parquet as pq
+
+    if not table.is_file():
+        return []
+    return pq.read_table(table, filters=[("part", "=", part), ("model", "=", model)]).to_pylist()
+
+
 def write_rows(path: Path, rows: list[Row]) -> None:
     """Write rows as compressed Parquet."""
     import pyarrow as pa
@@ -72,20 +82,24 @@ def main(
     outputs: Annotated[Path, typer.Argument()] = Path("outputs"),
     results: Annotated[Path, typer.Argument()] = Path("docs/study/results"),
 ) -> None:
-    """Gather the finished parts of OUTPUTS/study-tuning and OUTPUTS/study into RESULTS; others are left out."""
+    """Gather the finished parts of OUTPUTS/study-tuning and OUTPUTS/study into RESULTS."""
     for stage, folder, parts in (("tuning", "study-tuning", study_tuning()), ("confirmation", "study", study())):
+        table = results / f"{stage}.parquet"
         rows: list[Row] = []
         for name, config in parts.items():
             place = outputs / folder / name
-            if not (place / "scores.parquet").is_file():
-                print(f"{name}: not run yet")
-                continue
             part, _, model = name.rpartition("-")
-            found = collect_part(place, photos=embed_photos(config.data))
-            rows += [{"model": model, "part": part, **row} for row in found if row["metric"] in METRICS]
-            print(f"{name}: gathered", flush=True)
+            if (place / "scores.parquet").is_file():
+                found = collect_part(place, photos=embed_photos(config.data))
+                rows += [{"model": model, "part": part, **row} for row in found if row["metric"] in METRICS]
+                print(f"{name}: gathered", flush=True)
+            elif kept := read_part(table, part=part, model=model):
+                rows += kept
+                print(f"{name}: kept as it was gathered before")
+            else:
+                print(f"{name}: not run yet")
         if rows:
-            write_rows(results / f"{stage}.parquet", rows)
+            write_rows(table, rows)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ INK, MUTED, RULE = "#1c2430", "#5b6675", "#d5dae1"
 COLORS = {"ours": "#0b6e4f", "aelif": "#b3541e", "rival": "#5b6675"}
 NAMES = {"sdxl": "miniature SDXL", "sd3": "miniature SD3"}
 OURS = ("typo_shift", "typo_noise")
+_WORDS = {
+    "class_prompts=false": "one half", "timesteps=low": "low noise", "eligible=content": "content",
+    "pooled=true": "pooled",
+}  # fmt: skip
 
 Descriptions = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Model → variant → what `measures.describe` says."""
@@ -26,7 +30,13 @@ Descriptions = Mapping[str, Mapping[str, Mapping[str, Any]]]
 def kind_of(variant: str) -> str:
     """Return whether a variant is ours, the paper's, or a rival's."""
     name = variant.partition(":")[0]
-    return "ours" if name in OURS else "aelif" if name.startswith("aelif") else "rival"
+    return "ours" if name in OURS or "timesteps=" in variant else "aelif" if name.startswith("aelif") else "rival"
+
+
+def label_of(variant: str) -> str:
+    """Return a variant's name with its options in words."""
+    name, *options = variant.split("@")
+    return ", ".join([name, *(_WORDS.get(option, option) for option in options)])
 
 
 def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> None:
@@ -47,7 +57,7 @@ def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> 
                 _interval(ax, second[model][name]["plain"], y - 0.2, color=color, filled=False)
         ax.axvline(0, color=INK, linewidth=1)
         ax.set_xlabel("lower distance on held-out errors, % of the baseline's")
-        ax.set_yticks(range(len(names)), names)
+        ax.set_yticks(range(len(names)), map(label_of, names))
     figure.suptitle("filled: scorer, 95 % interval; hollow: second scorer", fontsize=9, color=MUTED)
     figure.savefig(path, dpi=150)
 
@@ -69,7 +79,7 @@ def plot_trade_off(described: Descriptions, path: Path, *, title: str) -> None:
             y = figures["perturbed"]["value"] / base["perturbed"]["value"]
             color = INK if name == BASELINE else COLORS[kind_of(name)]
             ax.plot(x, y, "o", color=color, markersize=7 if name == BASELINE else 5)
-            points.append((x, y, name, color))
+            points.append((x, y, label_of(name), color))
         _label(ax, points)
         xs, ys = [p[0] for p in points], [p[1] for p in points]
         ax.set_xlim(min(xs) - 0.03, max(xs) + 0.08)
@@ -96,7 +106,7 @@ def plot_families(measured: Mapping[str, Measured], path: Path) -> None:
             strong = abs(share) > 0.6 * limit
             ax.text(x, y, f"{share:+.0f}", ha="center", va="center", fontsize=8, color="white" if strong else INK)
     ax.set_xticks(range(len(families)), families, fontsize=8)
-    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.set_yticks(range(len(names)), map(label_of, names), fontsize=8)
     figure.colorbar(image, label="improvement, %")
     ax.set_title("Improvement by family of held-out errors, mean of both models", fontsize=10, color=INK)
     figure.savefig(path, dpi=150)
@@ -126,7 +136,7 @@ def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *,
         sheet = Image.new("RGB", (left + cell * len(variants), 26 + (size + gap) * len(asked)), "white")
         draw = ImageDraw.Draw(sheet)
         for column, name in enumerate(variants):
-            draw.text((left + column * cell, 6), name, fill=INK, font=font)
+            draw.text((left + column * cell, 6), label_of(name)[:32], fill=INK, font=font)
         for row, (prompt_id, text) in enumerate(asked):
             y = 26 + row * (size + gap)
             draw.text((4, y + 22), text[:30], fill=INK, font=font)

@@ -5,7 +5,7 @@ Legend: V variants, S cells (subject, seed), U clean prompts, L resampled statis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,42 @@ def compare(measured: Measured, variants: Sequence[int], against: int, *, on: st
     differences = table_VSU[list(variants)][:, :, kept_U] - table_VSU[[against]][:, :, kept_U]
     shares_VN, _ = flip_units(differences, list(range(len(kept_U))))
     return holm([test.p_value for test in flip_test(shares_VN, num_flips=RESAMPLES)])
+
+
+def helps(variant: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether a variant helps by the protocol's rule, which asks for all families of models.
+
+    Args:
+        variant: not the baseline.
+        first: model → variant → what `describe` says, by the scorer.
+        second: the same by the second scorer, which has to give the same sign.
+    """
+    own, checks = ([models[variant] for models in scorer.values()] for scorer in (first, second))
+    return all(
+        one["plain"]["low"] is not None and one["plain"]["low"] > 0 and one["clean_ratio"]["value"] <= CLEAN_LIMIT
+        for one in own
+    ) and all(one["plain"]["value"] > 0 for one in checks)
+
+
+def beats(
+    winner: str, loser: str, *, described: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any]
+) -> bool:
+    """Return whether the winner beats another variant by the protocol's rule, Holm's correction included.
+
+    Args:
+        winner: of the duels.
+        loser: another variant.
+        described: model → variant → what `describe` says, by the scorer.
+        first: model → variant → what `duels` says, by the scorer.
+        second: the same by the second scorer, which has to give the same sign.
+    """
+    return all(
+        others[loser]["difference"]["high"] is not None
+        and others[loser]["difference"]["high"] < 0
+        and others[loser]["p"] < 1 - CONFIDENCE
+        and described[model][winner]["clean_ratio"]["value"] <= CLEAN_LIMIT
+        for model, others in first.items()
+    ) and all(others[loser]["difference"]["value"] < 0 for others in second.values())
 
 
 def choose(tables: Sequence[Measured]) -> dict[str, str]:

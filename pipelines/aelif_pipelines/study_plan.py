@@ -34,6 +34,7 @@ GRID = (
     f"aelif_noise_conv:0.3@eligible=content@pooled=true{HALF}",
     "string_augmentation:0.2", f"string_augmentation:0.2{HALF}", f"string_augmentation:0.4{HALF}",
     f"typo_shift:0.2{HALF}", f"typo_shift:0.2{LOW}", f"typo_shift:0.4{LOW}", f"typo_noise:0.7{LOW}",
+    f"aelif_noise_conv:0.5{HALF}", f"aelif_noise_conv:0.3{LOW}", f"typo_shift:0.2{LOW}+aelif_noise_conv:0.3{HALF}",
 )  # fmt: skip
 """What settings are chosen from."""
 SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "string_augmentation:0.2", f"typo_shift:0.4{LOW}")
@@ -82,7 +83,7 @@ def study() -> dict[str, RunConfig]:
 
 
 def _on_both(name: str, config: RunConfig, **train: Any) -> dict[str, RunConfig]:
-    """Return a part on both families of models, trained as each needs it but for `train`; each its own in the registry."""
+    """Return a part on both families of models, each trained as it needs but for `train`, with a name of its own."""
     own = replace(config, gate=replace(config.gate, model_name=f"aelif-study-{name}"))
     trained = {
         family: replace(own, train=replace(common, augmentation=own.train.augmentation, **train))

@@ -34,6 +34,7 @@ from aelif_pipelines.outcome import print_outcome
 from aelif_pipelines.plans import PLANS
 from aelif_pipelines.recipes import RECIPES, recipe, shrink
 from aelif_pipelines.settings import load_config, load_runs
+from aelif_pipelines.study_plan import ONE_SETTING
 
 EVERY_RUN = {
     **{name: make() for name, make in RECIPES.items()},
@@ -108,13 +109,17 @@ def test_the_study_chooses_by_other_errors_subjects_and_seeds_than_it_judges_by(
         assert set(tuned.prompts.families) <= set(TUNING)
         assert set(confirmed.prompts.families) <= set(HELD_OUT)
     assert all(len(config.seeds) >= 5 for config in judged)
-    assert len({(config.variants, config.prompts, config.train) for config in judged}) == 1
+    assert len({(config.variants, config.prompts) for config in judged}) == 1
+    assert len({(config.base_model, config.train) for config in judged}) == 2, "trained alike whatever the subject"
+    assert {(config.base_model, config.train) for config in judged} <= {
+        (config.base_model, config.train) for config in chosen
+    }
 
 
 def test_the_study_judges_every_kind_of_augmentation_by_a_setting_of_its_grid():
     grid = {str(variant) for variant in PLANS["study-tuning"]()["tuning-sdxl"].variants}
     judged = PLANS["study"]()["dog-sdxl"].variants
-    assert {str(variant) for variant in judged} <= grid
+    assert {str(variant) for variant in judged} <= grid | set(ONE_SETTING)
     assert {variant.augmentation for variant in judged} >= {BASELINE, *AUGMENTATIONS}
 
 

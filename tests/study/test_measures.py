@@ -84,3 +84,33 @@ def test_the_rule_takes_the_best_setting_that_keeps_clean_fidelity():
     clean = {"aelif_mask:0.5": 1.06, "cep:1": 1.1, "cep:4": 1.2}
     table = measures.measure(rows_of(gains, clean=clean))
     assert measures.choose([table, table]) == {"aelif_mask": "aelif_mask:0.3", "cep": "cep:1"}
+
+
+def described_by(gains: dict[str, float], **settings) -> dict[str, dict]:
+    return {model: measures.describe(measures.measure(rows_of(gains, **settings))) for model in ("sdxl", "sd3")}
+
+
+def test_a_variant_helps_only_at_equal_clean_fidelity_and_if_both_scorers_say_so():
+    better = described_by({BASELINE: 0, "a": 0.5})
+    worse = described_by({BASELINE: 0, "a": -0.5})
+    unclean = described_by({BASELINE: 0, "a": 0.9}, clean={"a": 1.06})
+    assert measures.helps("a", better, better)
+    assert not measures.helps("a", better, worse), "the second scorer sees the opposite"
+    assert not measures.helps("a", worse, better)
+    assert not measures.helps("a", unclean, better)
+    assert not measures.helps("a", {**better, "sd3": worse["sd3"]}, better), "one family of models is not enough"
+
+
+def test_the_winner_beats_what_it_is_clearly_ahead_of():
+    gains = {BASELINE: 0, "a": 0.3, "b": 0.6, "c": 0.6}
+    described = described_by(gains)
+    duels = {model: measures.duels(measures.measure(rows_of(gains)), "b") for model in ("sdxl", "sd3")}
+    verdicts = {
+        loser: measures.beats("b", loser, described=described, first=duels, second=duels)
+        for loser in (BASELINE, "a", "c")
+    }
+    assert verdicts == {BASELINE: True, "a": True, "c": False}
+    lost = {model: measures.duels(measures.measure(rows_of(gains)), "a") for model in ("sdxl", "sd3")}
+    assert not measures.beats("a", "b", described=described, first=lost, second=lost)
+    unclean = described_by(gains, clean={"b": 1.2})
+    assert not measures.beats("b", "a", described=unclean, first=duels, second=duels)

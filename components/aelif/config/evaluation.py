@@ -72,7 +72,7 @@ class PromptConfig:
         require(self.draws >= 1, "draws", self.draws, "give at least 1")
         both = set(self.protect) & set(self.target)
         require(not both, "protect", ", ".join(sorted(both)), "it is in target as well: hit it or spare it")
-        require(self.ask_class or not self.class_errors, "class_errors", True, "set ask_class, too: it is compared with")
+        require(self.ask_class or not self.class_errors, "class_errors", True, "set ask_class, too: both are compared")
         require(0 <= self.contexts <= NUM_CONTEXTS, "contexts", self.contexts, f"give 0 to {NUM_CONTEXTS}")
 
 

@@ -56,7 +56,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "timesteps": tuple(AUGMENTATIONS),
 }
 """Settings of `AugmentationConfig` that a term may override → the augmentations that read them. The others hold for
-the whole run: how prompts are misspelt, and whether zeroed tokens leave attention, which not every base model can do."""
+the whole run: how prompts are misspelt, and whether zeroed tokens leave attention, which not every model can do."""
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _JOINT = re.compile(r"\+(?!\s*eos\s*(?:[+@]|$))")  # the + of "content+eos" joins no terms

@@ -21,6 +21,7 @@ from aelif.report.drawing import (
     described,
     marker,
     row_axes,
+    row_pitch,
     text_width,
     to_svg,
 )
@@ -174,8 +175,9 @@ def has_split(summary: Mapping[str, Any]) -> list[str]:
 def plot_split(summary: Mapping[str, Any], size: Size) -> str:
     """Draw the damage of errors as stacked bars: the denoiser's part, the text encoder's, and their sum, as SVG."""
     series, names, told = read_series(summary), has_split(summary), {}
-    with canvas(size, TOP + BOTTOM + 44 * len(names)) as figure:
-        axes = row_axes(figure, size, [series[name].lines for name in names], right=24)
+    labels = [series[name].lines for name in names]
+    with canvas(size, TOP + BOTTOM + row_pitch(labels, size, 44) * len(names)) as figure:
+        axes = row_axes(figure, size, labels, right=24)
         for row, name in enumerate(names):
             split, style = summary["variants"][name]["split"], color(series[name].style)
             parts = [read_interval(split[f"{part}_damage"]).value or 0.0 for part in ("denoiser", "text_encoder")]

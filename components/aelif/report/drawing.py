@@ -91,9 +91,15 @@ def add_axes(figure: Figure, *, left: float, right: float, top: float = TOP, bot
     return axes
 
 
+def row_pitch(labels: Sequence[str], size: Size, least: float) -> float:
+    """Return the height of a row in which the highest of these labels has room."""
+    return max(least, *((1.3 * size.text) * len(label.split("\n")) + 8 for label in labels))
+
+
 def row_axes(figure: Figure, size: Size, labels: Sequence[str], *, right: float) -> Axes:
     """Add axes whose rows, the first at the top, bear these labels."""
-    axes = add_axes(figure, left=14 + max(text_width(label, size) for label in labels), right=right)
+    left = 14 + max(text_width(label, size) for label in labels)
+    axes = add_axes(figure, left=min(left, 0.65 * size.width), right=right)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="x", color=RULE, linewidth=1)

@@ -17,6 +17,7 @@ from aelif.report.drawing import (
     described,
     mark,
     row_axes,
+    row_pitch,
     to_svg,
     upright_floor,
 )
@@ -28,8 +29,9 @@ from aelif.report.wording import Interval, distance, read_interval
 def plot_distances(summary: Mapping[str, Any], size: Size) -> str:
     """Draw clean and perturbed distance of every variant with intervals, and the noise floor, as SVG."""
     series, told = read_series(summary), {}
-    with canvas(size, TOP + BOTTOM + 52 * len(series)) as figure:
-        axes = row_axes(figure, size, [one.lines for one in series.values()], right=52)
+    labels = [one.lines for one in series.values()]
+    with canvas(size, TOP + BOTTOM + row_pitch(labels, size, 52) * len(series)) as figure:
+        axes = row_axes(figure, size, labels, right=52)
         for row, one in enumerate(series.values()):
             entry = summary["variants"][one.name]
             for prompt_set, offset in (("clean", -0.17), ("perturbed", 0.17)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from aelif.config import BASELINE, Variant
@@ -11,6 +12,9 @@ from aelif.report.wording import read_interval
 
 NUM_STYLES = 8
 """Colours and markers that tell series apart; more variants share those of their augmentation."""
+
+_LABEL = 26
+"""Characters of a row label's line, at most, where it can be broken."""
 
 _SYMBOLS = {"magnitude": "p", "noise_std": "σ", "noise_mean": "μ"}
 
@@ -32,10 +36,11 @@ class Series:
 
     @property
     def lines(self) -> str:
-        """The name in as many lines as a plot's row label should have."""
+        """The name in as many lines as a plot's row label should have, none of them long."""
         if not self.parameters or ":" not in self.name:
-            return self.name.replace("+", "+\n")
-        return f"{self.augmentation}\n{_settings(self.parameters)}"
+            terms = self.name.replace("+", "+\n").replace("@", "\n@")
+            return "\n".join(part for line in terms.split("\n") for part in wrap(line, _LABEL) or [line])
+        return "\n".join([self.augmentation, *wrap(_settings(self.parameters), _LABEL)])
 
 
 def read_series(summary: Mapping[str, Any]) -> dict[str, Series]:

@@ -26,10 +26,9 @@ from aelif.report.wording import (
 RESULTS = ("clean", "perturbed", "excess_damage", "improvement_plain", "improvement_excess")
 """Columns of the main table, as the summary names them."""
 
-_LOWER_IS_BETTER = frozenset(
-    {"clean", "perturbed", "distance", "excess_damage", "w2", "sliced_w2", "near_copies", "leakage",
-     "leakage_perturbed"}
-)
+_LOWER_IS_BETTER = frozenset({
+    "clean", "perturbed", "distance", "excess_damage", "w2", "sliced_w2", "near_copies", "leakage", "leakage_perturbed",
+})  # fmt: skip
 _CHANGES = frozenset({"improvement_plain", "improvement_excess"})
 
 Kind = Literal["distance", "change", "share", "any size"]

@@ -102,6 +102,27 @@ def test_the_class_is_asked_for_by_its_own_prompt():
     assert (row["family"], row["severity"], row["edits"]) == ("class", 0.0, [])
 
 
+def test_the_class_prompt_with_errors_is_asked_once_for_each_family_of_errors():
+    settings = {"families": ("delete", "swap", "homoglyph"), "severities": (0.1, 0.3), "draws": 2}
+    rows = plan(**settings, ask_class=True, class_errors=True, contexts=2)
+    asked = of_set(rows, "class")[0]
+    wrong = of_set(rows, "class_perturbed")
+    assert [(row["family"], row["severity"], row["draw"]) for row in wrong] == [
+        (family, 0.1, 0) for family in settings["families"]
+    ]
+    for row in wrong:
+        assert row["clean_id"] == asked["prompt_id"]
+        assert row["clean_prompt"] == asked["prompt"] != row["prompt"]
+        assert apply_edits(row["clean_prompt"], [Edit(**edit) for edit in row["edits"]]) == row["prompt"]
+    others = plan(**settings, ask_class=True, contexts=2)
+    assert [row["prompt"] for row in rows if row not in wrong] == [row["prompt"] for row in others]
+
+
+def test_errors_of_the_class_need_the_class_beside_them():
+    with pytest.raises(ValueError, match="class_errors = True: set ask_class, too"):
+        PromptConfig(ask_class=False, class_errors=True)
+
+
 def test_stress_repeats_the_clean_prompts():
     stress = StressConfig(augmentations=("cep", "aelif_mask"), magnitudes=(0.1, 0.5))
     rows = of_set(plan(stress=stress, ask_class=True), "stress")

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 from tests.unit.report.example import SWEEP
 
+from aelif.report.drawing import NARROW
+from aelif.report.plots import plot_distances
 from aelif.report.series import NUM_STYLES, leading, read_series
 
 
@@ -33,6 +35,19 @@ def test_few_variants_have_a_style_each_and_many_share_that_of_their_augmentatio
     assert [one.style for one in many.values()] == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
     assert many["aelif_noise_conv:0.3@noise_std=0.5"].short == "0.3, σ 0.5"
     assert many["aelif_noise_conv:0.3@noise_std=0.5"].lines == "aelif_noise_conv\n0.3, σ 0.5"
+
+
+def test_row_labels_are_broken_where_they_are_long() -> None:
+    long = {
+        "aelif_noise_conv:0.3@class_prompts=false@eligible=content@pooled=true": 1.0,
+        "typo_shift:0.4@class_prompts=false@timesteps=low+aelif_noise_conv:0.3@class_prompts=false": 1.0,
+        "aelif_noise_conv:0.1": 1.0,
+    }
+    for name, one in read_series(summary_of(long)).items():
+        assert max(map(len, one.lines.split("\n"))) <= 26
+        assert "".join(one.lines.split()).startswith(name[:10])
+    figure = plot_distances(summary_of(long), NARROW)
+    assert "class_prompts" in figure
 
 
 def test_the_leading_variants_are_the_baseline_and_the_best_of_each_augmentation() -> None:

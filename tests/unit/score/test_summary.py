@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.score.examples import PROMPTS, SCORED, STRESSED, made_up, score_rows, worst_rows
+from tests.unit.score.examples import PROMPTS, SCORED, STRESSED, made_up, prompt_row, score_rows, worst_rows
 
 from aelif.config import ScoreConfig
 from aelif.score.summary import NO_CROSS_CHECK, summarize, variant_names
@@ -195,6 +195,19 @@ def test_prompts_of_every_set_are_kept_apart():
     assert mask["leakage"]["value"] == 0.25
     assert [entry["prompt_id"] for entry in mask["prompts"]] == list(range(8)), "stress repeats the clean prompts"
     assert mask["prompts"][2]["clip_i"] == 0.25
+
+
+def test_errors_of_the_class_prompt_are_a_set_of_their_own():
+    wrong = prompt_row(16, 7, "a poto of a dog", "class_perturbed", "paper")
+    rows = score_rows(made_up, prompts=[*SCORED, wrong], seeds=(0, 1, 2))
+    mask = summary_of(rows, prompts=[*STRESSED, wrong], seed_distances_KP=np.ones((3, 2)))["variants"]["aelif_mask"]
+    value = float(np.mean([made_up("aelif_mask:0.3", seed, wrong) for seed in (0, 1, 2)]))
+    assert mask["sets"]["class_perturbed"]["distance"]["value"] == pytest.approx(value)
+    assert mask["leakage_perturbed"]["value"] == 0.25
+    without = whole_summary()["variants"]["aelif_mask"]
+    assert without["leakage_perturbed"] == NULL
+    for name in ("clean", "perturbed", "leakage"):
+        assert mask[name]["value"] == pytest.approx(without[name]["value"]), "they count nowhere else"
 
 
 def test_families_say_how_severe_their_errors_were():
