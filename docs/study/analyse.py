@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pyarrow.parquet as pq
 import typer
 from figures import NAMES, kind_of, label_of, picture_grid, plot_families, plot_improvements, plot_trade_off
-from measures import Measured, beats, choose, describe, duels, helps, measure
+from measures import BY_NAME, Measured, beats, choose, describe, duels, helps, measure
 
 from aelif.artifacts import write_json
 from aelif.config import BASELINE
@@ -60,6 +60,7 @@ def _tuning(rows: Sequence[Row], results: Path) -> dict[str, Any]:
     tuned = [row for row in rows if row["part"] == "tuning"]
     return {
         "described": described,
+        "by_name": _by_name(by_part["tuning"]),
         "qualities": {scorer: _qualities(tuned, scorer) for scorer in SCORERS},
         "chosen": choose(whole) if len(whole) == len(NAMES) else {},
     }
@@ -84,6 +85,7 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
         picture_grid(places, shown[:6], results / "pictures.png", seed=seed)
     return {
         "described": described,
+        "by_name": _by_name(tables),
         "rewordings": {scorer: _described(tables, scorer, on="rewordings") for scorer in SCORERS},
         "best_of_ours": best,
         "duels": against,
@@ -114,6 +116,11 @@ def _described(tables: Mapping[str, Mapping[str, Measured]], scorer: str, *, on:
     return {model: describe(own[scorer], on=on) for model, own in tables.items()}
 
 
+def _by_name(tables: Mapping[str, Mapping[str, Measured]]) -> dict[str, dict[str, Any]]:
+    """Return set of errors, parted by whether the subject's name is hit → model → variant → figures, by the scorer."""
+    return {on: _described(tables, "clip", on=on) for on in BY_NAME}
+
+
 def _best_of_ours(described: Mapping[str, Mapping[str, Any]]) -> str:
     """Return our variant with the lowest distance on errors, on average over the models."""
     names = [name for name in next(iter(described.values())) if name != BASELINE and kind_of(name) == "ours"]
@@ -142,6 +149,9 @@ def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
         for scorer, models in by_scorer.items():
             for model, variants in models.items():
                 lines += [f"\n### {part}, {NAMES[model]}, scorer {scorer}\n", *_table(variants)]
+    for on, models in summary["by_name"].items():
+        for model, variants in models.items():
+            lines += [f"\n### Errors, {on}: {stage}, {NAMES[model]}\n", *_table(variants)]
     for scorer, models in summary["qualities"].items():
         for model, variants in models.items():
             lines += [f"\n### Other qualities, {stage}, {NAMES[model]}, scorer {scorer}\n", *_quality_table(variants)]

@@ -23,6 +23,9 @@ CLEAN_LIMIT = 1.05
 """Largest clean distance, as a multiple of the baseline's."""
 SETS = {"errors": (*HELD_OUT_ERRORS, *TUNED), "rewordings": REWORDINGS}
 """Set of perturbed prompts → its families; a stage has asked either held-out or tuning ones."""
+IDENTIFIER = "sks"
+BY_NAME = ("name intact", "name hit")
+"""The errors parted by whether the subject's identifier is still a word of the prompt."""
 
 Row = dict[str, Any]
 
@@ -33,7 +36,8 @@ class Measured:
 
     variants: tuple[str, ...]
     values: dict[str, np.ndarray]
-    """"clean", "errors", "rewordings" and every family of errors → (V, S, U) means; NaN where nothing was asked."""
+    """"clean", "errors", "name intact", "name hit", "rewordings" and every family of errors → (V, S, U) means; NaN where
+    nothing was asked."""
 
 
 def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:
@@ -44,15 +48,25 @@ def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:
     clean = sorted({row["clean_id"] for row in wanted})
     families = sorted({row["family"] for row in wanted} - {"clean"})
     places = [{name: i for i, name in enumerate(names)} for names in (variants, cells, clean)]
-    sums = {name: np.zeros((2, len(variants), len(cells), len(clean))) for name in ("clean", *SETS, *families)}
+    sums = {
+        name: np.zeros((2, len(variants), len(cells), len(clean))) for name in ("clean", *SETS, *BY_NAME, *families)
+    }
     for row in wanted:
         key = (row["variant"], (row["part"], row["seed"]), row["clean_id"])
         place = tuple(places[axis][name] for axis, name in enumerate(key))
-        for name in (row["family"], *(name for name, members in SETS.items() if row["family"] in members)):
+        for name in (row["family"], *_sets_of(row)):
             sums[name][(0, *place)] += row["value"]
             sums[name][(1, *place)] += 1
     with np.errstate(invalid="ignore"):
         return Measured(variants=variants, values={name: total / count for name, (total, count) in sums.items()})
+
+
+def _sets_of(row: Row) -> list[str]:
+    """Return the sets of perturbed prompts that a row belongs to."""
+    sets = [name for name, members in SETS.items() if row["family"] in members]
+    if "errors" in sets:
+        sets.append(BY_NAME[IDENTIFIER not in row["prompt"].split()])
+    return sets
 
 
 def draw(measured: Measured) -> Draws:

@@ -33,6 +33,7 @@ def rows_of(
                         rows.append({
                             "variant": variant, "part": part, "seed": seed, "clean_id": clean_id, "metric": "w1",
                             "prompt_set": "clean" if family == "clean" else "perturbed", "family": family,
+                            "prompt": f"a photo of {'sk' if family == 'ocr' else 'sks'} {part}",
                             "value": distance + noise * generator.standard_normal(),
                         })  # fmt: skip
     return rows
@@ -114,3 +115,10 @@ def test_the_winner_beats_what_it_is_clearly_ahead_of():
     assert not measures.beats("a", "b", described=described, first=lost, second=lost)
     unclean = described_by(gains, clean={"b": 1.2})
     assert not measures.beats("b", "a", described=unclean, first=duels, second=duels)
+
+
+def test_errors_are_parted_by_whether_the_name_is_hit():
+    values = measures.measure(rows_of({BASELINE: 0, "a": 0.5})).values
+    np.testing.assert_allclose(values["name intact"], values["paper"])
+    np.testing.assert_allclose(values["name hit"], values["ocr"])
+    assert np.isfinite(values["name hit"]).all()
