@@ -36,8 +36,8 @@ class Measured:
 
     variants: tuple[str, ...]
     values: dict[str, np.ndarray]
-    """"clean", "errors", "name intact", "name hit", "rewordings" and every family of errors → (V, S, U) means; NaN where
-    nothing was asked."""
+    """"clean", "errors", "name intact", "name hit", "rewordings" and every family of errors → (V, S, U) means;
+    NaN where nothing was asked."""
 
 
 def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:

@@ -35,6 +35,7 @@ GRID = (
     "string_augmentation:0.2", f"string_augmentation:0.2{HALF}", f"string_augmentation:0.4{HALF}",
     f"typo_shift:0.2{HALF}", f"typo_shift:0.2{LOW}", f"typo_shift:0.4{LOW}", f"typo_noise:0.7{LOW}",
     f"aelif_noise_conv:0.5{HALF}", f"aelif_noise_conv:0.3{LOW}", f"typo_shift:0.2{LOW}+aelif_noise_conv:0.3{HALF}",
+    f"typo_shift:0.3{HALF}@string_scope=identifier", f"typo_shift:0.3{HALF}@string_scope=subject",
 )  # fmt: skip
 """What settings are chosen from."""
 SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "string_augmentation:0.2", f"typo_shift:0.4{LOW}")
@@ -76,7 +77,7 @@ def study_tuning() -> dict[str, RunConfig]:
 def study() -> dict[str, RunConfig]:
     """Second stage of the registered study, on both miniatures: what was chosen is judged on dog and car; hours."""
     families, seeds = (*HELD_OUT_ERRORS, *REWORDINGS), (10, 11, 12, 13, 14)
-    parts = {}
+    parts: dict[str, RunConfig] = {}
     for subject in SUBJECTS:
         parts |= _on_both(subject, _base(subject, (*ONE_SETTING, *CHOSEN), families=families, seeds=seeds))
     return parts

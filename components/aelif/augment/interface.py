@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Generator, Tensor
 
 from aelif.config import AugmentationConfig
+from aelif.config.training import StringScope
 from aelif.models.condition import TextCondition
 
 
@@ -21,8 +22,11 @@ class TextPool(Protocol):
     def null(self) -> TextCondition:
         """Return B unconditional rows."""
 
-    def misspelt(self, generators: Sequence[Generator]) -> TextCondition:
-        """Return B rows: one misspelt version of each row's own prompt, chosen by the row's generator."""
+    def misspelt(self, generators: Sequence[Generator], scope: StringScope) -> TextCondition:
+        """Return B rows: one misspelt version of each row's own prompt, chosen by the row's generator.
+
+        Its errors lie within the scope; a prompt that holds nothing of it stays as it is.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

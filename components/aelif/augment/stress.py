@@ -14,6 +14,7 @@ from torch import Generator
 from aelif.augment.apply import FUNCTIONS
 from aelif.augment.interface import Draw
 from aelif.config import StressConfig
+from aelif.config.training import StringScope
 from aelif.models.condition import TextCondition
 from aelif.randomness import torch_generator
 
@@ -54,5 +55,5 @@ class _NoPool:
     def null(self) -> NoReturn:
         raise AssertionError("stress takes no unconditional rows")
 
-    def misspelt(self, generators: Sequence[Generator]) -> NoReturn:
+    def misspelt(self, generators: Sequence[Generator], scope: StringScope) -> NoReturn:
         raise AssertionError("stress takes no misspelt rows")

@@ -9,6 +9,7 @@ from aelif.config.perturbations import check_families
 from aelif.config.reading import require
 
 Eligible = Literal["all", "not_bos", "not_identifier", "content", "content+eos"]
+StringScope = Literal["prompt", "subject", "identifier"]
 Timesteps = Literal["all", "low", "high"]
 LoraTargets = Literal["attention", "attention+mlp", "all"]
 LossWeighting = Literal["family", "uniform", "min_snr", "sigma_sqrt", "cosmap"]
@@ -96,6 +97,8 @@ class AugmentationConfig:
     """Share of the letters or words that these hit, in (0, 1]."""
     string_draws: int = 16
     """Misspelt versions of each prompt that these choose from."""
+    string_scope: StringScope = "prompt"
+    """Where these errors fall: anywhere, on the words that name the subject ("sks backpack"), or on its identifier."""
     reach: float = 1.5
     """How far typo_shift goes at most: 1 is the misspelt prompt's own embedding."""
 

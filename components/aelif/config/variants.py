@@ -51,12 +51,14 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "noise_mean": ("aelif_noise_conv",),
     "noise_std": ("aelif_noise_conv",),
     "pooled": _ON_TOKENS,
+    "string_scope": MISSPELLING,
     "reach": ("typo_shift",),
     "class_prompts": tuple(AUGMENTATIONS),
     "timesteps": tuple(AUGMENTATIONS),
 }
 """Settings of `AugmentationConfig` that a term may override → the augmentations that read them. The others hold for
-the whole run: how prompts are misspelt, and whether zeroed tokens leave attention, which not every model can do."""
+the whole run: by which errors prompts are misspelt, and whether zeroed tokens leave attention, which not every model
+can do."""
 
 _NUMBER = r"\d*\.?\d+(?:e-?\d+)?"
 _JOINT = re.compile(r"\+(?!\s*eos\s*(?:[+@]|$))")  # the + of "content+eos" joins no terms

@@ -118,8 +118,7 @@ def cache_inputs(adapter: ModelAdapter, job: TrainJob, *, accelerator: Accelerat
     book = open_book(
         adapter, [*instance.prompts, *(prior.prompts if prior else ())], variant=job.trial.variant,
         augmentation=config.augmentation, seed=seed, device=accelerator.device,
-        trains_text=config.lora.text_encoders,
-        identifiers=[subject.identifier for subject in data.subjects],
+        trains_text=config.lora.text_encoders, subjects=data.subjects,
     )  # fmt: skip
     return Samples(instance=instance, prior=prior, book=book)
 

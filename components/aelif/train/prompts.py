@@ -6,19 +6,23 @@ Shape legend: B rows of a batch, U texts: distinct prompts, then their misspelt 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
-from aelif.config import AugmentationConfig, Variant, expand_families
+from aelif.config import AugmentationConfig, Subject, Variant, expand_families
 from aelif.config.data import holds_words
+from aelif.config.evaluation import SubjectPart
+from aelif.config.training import StringScope
 from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition, TokenKind, concatenate
 from aelif.perturb.plan import preview
+from aelif.perturb.scope import Scope, find_phrase
+from aelif.perturb.subject import subject_parts
 from aelif.progress import StepProgress
 from aelif.randomness import derive_seed, numpy_generator
 
@@ -31,8 +35,9 @@ class PromptBook:
 
     texts: tuple[str, ...]
     """U texts."""
-    versions: tuple[tuple[int, ...], ...]
-    """Rows of each distinct prompt's misspelt versions; empty where the variant needs none."""
+    versions: Mapping[StringScope, tuple[tuple[int, ...], ...]]
+    """Scope of errors → rows of each distinct prompt's misspelt versions, none where the prompt holds nothing of the
+    scope; the scopes are those that the variant reads."""
     adapter: ModelAdapter
     device: torch.device
     cached: TextCondition | None
@@ -74,11 +79,11 @@ class RowPool:
         """Return B unconditional rows."""
         return self.book.null(len(self.rows))
 
-    def misspelt(self, generators: Sequence[Generator]) -> TextCondition:
+    def misspelt(self, generators: Sequence[Generator], scope: StringScope) -> TextCondition:
         """Return B rows: a misspelt version of each row's prompt, chosen by the row's generator."""
         chosen = []
         for row, generator in zip(self.rows, generators, strict=True):
-            versions = self.book.versions[row]
+            versions = self.book.versions[scope][row] or (row,)
             chosen.append(versions[int(torch.randint(len(versions), (), generator=generator))])
         return self.book.conditions(chosen)
 
@@ -92,7 +97,7 @@ def open_book(
     seed: int,
     device: torch.device,
     trains_text: bool,
-    identifiers: Sequence[str] = (),
+    subjects: Sequence[Subject] = (),
 ) -> PromptBook:
     """Return the book of the distinct prompts, encoded now unless text encoders are trained.
 
@@ -102,12 +107,19 @@ def open_book(
         ValueError: if the families of `string_families` cannot change a prompt.
     """
     distinct = sorted(set(prompts))
-    texts, versions = list(distinct), []
-    if any(term.augmentation in MISSPELLING for term in variant.terms):
+    texts = list(distinct)
+    identifiers = tuple(subject.identifier for subject in subjects)
+    own = [term.settings(augmentation) for term in variant.terms if term.augmentation in MISSPELLING]
+    versions: dict[StringScope, tuple[tuple[int, ...], ...]] = {}
+    for scope in dict.fromkeys(settings.string_scope for settings in own):
+        rows = []
         for index, prompt in enumerate(distinct):
-            misspelt = misspell(prompt, augmentation, seed=derive_seed(seed, "train/misspelt", index))
-            versions.append(tuple(range(len(texts), len(texts) + len(misspelt))))
+            target = _phrases(scope, prompt, subjects)
+            key = derive_seed(seed, "train/misspelt", index)
+            misspelt = misspell(prompt, augmentation, seed=key, target=target) if target or scope == "prompt" else []
+            rows.append(tuple(range(len(texts), len(texts) + len(misspelt))))
             texts += misspelt
+        versions[scope] = tuple(rows)
     cached = empty = None
     if not trains_text:
         with torch.no_grad():
@@ -115,8 +127,8 @@ def open_book(
             cached = concatenate([encode(adapter, batch, identifiers=identifiers) for batch in batches])
             empty = adapter.null_condition(1)
     return PromptBook(
-        texts=tuple(texts), versions=tuple(versions), adapter=adapter, device=device, cached=cached, empty=empty,
-        identifiers=tuple(identifiers),
+        texts=tuple(texts), versions=versions, adapter=adapter, device=device, cached=cached, empty=empty,
+        identifiers=identifiers,
     )  # fmt: skip
 
 
@@ -138,14 +150,32 @@ def encode(adapter: ModelAdapter, texts: Sequence[str], *, identifiers: Sequence
     return replace(condition, token_kinds=kinds_BL)
 
 
-def misspell(prompt: str, config: AugmentationConfig, *, seed: int) -> list[str]:
+def _phrases(scope: StringScope, prompt: str, subjects: Sequence[Subject]) -> frozenset[str]:
+    """Return the phrases of a prompt that a scope other than the whole prompt lets errors fall on."""
+    names: dict[StringScope, tuple[SubjectPart, ...]] = {
+        "prompt": (), "subject": ("identifier", "class_word"), "identifier": ("identifier",),
+    }  # fmt: skip
+    phrases = {phrase for subject in subjects for name in names[scope] for phrase in subject_parts(subject)[name]}
+    return frozenset(phrase for phrase in phrases if find_phrase(prompt, phrase))
+
+
+def misspell(prompt: str, config: AugmentationConfig, *, seed: int, target: frozenset[str] = frozenset()) -> list[str]:
     """Return up to `string_draws` different misspelt versions of a prompt, spread over the families.
+
+    Args:
+        prompt: the prompt.
+        config: families, their severity, how many versions.
+        seed: of the draws.
+        target: words or phrases that alone are hit; none: the whole prompt is.
 
     Raises:
         ValueError: if no family can change the prompt.
     """
     draws = math.ceil(config.string_draws / len(expand_families(config.string_families)))
-    planned = preview(prompt, families=config.string_families, severity=config.string_severity, draws=draws, seed=seed)
+    planned = preview(
+        prompt, families=config.string_families, severity=config.string_severity, draws=draws, seed=seed,
+        scope=Scope(target=target),
+    )  # fmt: skip
     rows = [row for row in planned if row["prompt"] != prompt]
     if not rows:
         raise ValueError(f"string_families = {', '.join(config.string_families)!r}: none of them can change "

@@ -48,7 +48,7 @@ class FakePool:
     def null(self) -> TextCondition:
         return self.filled([NULL] * len(self.clean.prompt_embeds))
 
-    def misspelt(self, generators: Sequence[Generator]) -> TextCondition:
+    def misspelt(self, generators: Sequence[Generator], scope: str) -> TextCondition:
         versions = [int(torch.randint(VERSIONS, (), generator=generator)) for generator in generators]
         numbers = (self.clean.prompt_embeds[:, 0, 0] - 3).tolist()
         return self.filled([100 * number + version for number, version in zip(numbers, versions, strict=True)])

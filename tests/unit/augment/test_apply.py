@@ -113,7 +113,7 @@ def test_nothing_is_read_back_from_the_device(name):
     condition = make_condition(range(6))
     fields = ("prompt_embeds", "pooled", "token_kinds")
     there = replace(condition, **{field: getattr(condition, field).to("meta") for field in fields})
-    pool = SimpleNamespace(null=lambda: there, misspelt=lambda generators: there)
+    pool = SimpleNamespace(null=lambda: there, misspelt=lambda generators, scope: there)
     for settings_ in (AugmentationConfig(), AugmentationConfig(
             pooled=True, segments="apart", mask_attention=True, class_prompts=False, timesteps="low")):  # fmt: skip
         result = augment(

@@ -132,7 +132,7 @@ class SilentPool(FakePool):
     def null(self) -> TextCondition:
         raise AssertionError("nothing is replaced")
 
-    def misspelt(self, generators: Sequence[torch.Generator]) -> TextCondition:
+    def misspelt(self, generators: Sequence[torch.Generator], scope: str) -> TextCondition:
         raise AssertionError("nothing is replaced: encoding prompts is dear")
 
 

@@ -44,7 +44,7 @@ class Pool:
     def null(self) -> TextCondition:
         raise AssertionError("errors are no missing prompts")
 
-    def misspelt(self, generators: Sequence[Generator]) -> TextCondition:
+    def misspelt(self, generators: Sequence[Generator], scope: str) -> TextCondition:
         rows = [int(torch.randint(VERSIONS, (), generator=generator)) for generator in generators]
         pooled = None if self.clean.pooled is None else self.pooled[rows]
         return replace(self.clean, prompt_embeds=self.tokens[rows], pooled=pooled)

@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from aelif.config import AugmentationConfig, Variant
+from aelif.config import AugmentationConfig, Subject, Variant
 from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import open_model
 from aelif.randomness import torch_generator
 from aelif.train.prompts import RowPool, misspell, open_book
 
 PROMPTS = ["a photo of sks backpack", "a photo of a backpack", "a photo of sks backpack"]
+SUBJECT = Subject(instance_images="photos", instance_prompt=PROMPTS[0], class_prompt=PROMPTS[1])
 CONFIG = AugmentationConfig(string_draws=6)
 
 
 def book(adapter, variant: str, *, trains_text: bool = False):
     return open_book(adapter, PROMPTS, variant=Variant.parse(variant), augmentation=CONFIG, seed=0,
-                     device=torch.device("cpu"), trains_text=trains_text)  # fmt: skip
+                     device=torch.device("cpu"), trains_text=trains_text, subjects=[SUBJECT])  # fmt: skip
 
 
 def test_distinct_prompts_are_encoded_once(base: Path):
@@ -33,14 +34,14 @@ def test_distinct_prompts_are_encoded_once(base: Path):
 @pytest.mark.parametrize("trains_text", [False, True])
 def test_misspelt_versions_are_those_of_the_rows_own_prompt(base: Path, trains_text):
     opened = book(open_model(base), "string_augmentation:0.5+aelif_mask:0.1", trains_text=trains_text)
-    assert [len(rows) for rows in opened.versions] == [6, 6]
+    assert [len(rows) for rows in opened.versions["prompt"]] == [6, 6]
     rows = [opened.row_of(prompt) for prompt in PROMPTS]
     pool = RowPool(book=opened, rows=rows)
     seen = set()
     for step in range(20):
-        chosen = pool.misspelt([torch_generator(0, "x", step, slot) for slot in range(3)])
+        chosen = pool.misspelt([torch_generator(0, "x", step, slot) for slot in range(3)], "prompt")
         for embeds, row in zip(chosen.prompt_embeds, rows, strict=True):
-            own = opened.conditions(opened.versions[row]).prompt_embeds
+            own = opened.conditions(opened.versions["prompt"][row]).prompt_embeds
             match = [index for index, version in enumerate(own) if torch.allclose(version, embeds, atol=1e-5)]
             assert match
             seen.add((row, match[0]))
@@ -51,14 +52,35 @@ def test_misspelt_versions_are_those_of_the_rows_own_prompt(base: Path, trains_t
 def test_misspelt_versions_are_made_for_the_augmentations_that_read_them(base: Path):
     adapter = open_model(base)
     for name in MISSPELLING:
-        assert [len(rows) for rows in book(adapter, f"aelif_mask:0.3+{name}").versions] == [6, 6]
-    assert book(adapter, "aelif_mask:0.3+caption_dropout").versions == ()
+        assert [len(rows) for rows in book(adapter, f"aelif_mask:0.3+{name}").versions["prompt"]] == [6, 6]
+    assert book(adapter, "aelif_mask:0.3+caption_dropout").versions == {}
+
+
+def test_errors_fall_where_the_terms_want_them(base: Path):
+    variant = "string_augmentation@string_scope=identifier+typo_shift@string_scope=subject+typo_noise"
+    opened = book(open_model(base), variant)
+    assert list(opened.versions) == ["identifier", "subject", "prompt"]
+    named, bare = (opened.row_of(prompt) for prompt in PROMPTS[:2])
+    texts = {scope: [[opened.texts[row] for row in rows] for rows in rows_of] for scope, rows_of in
+             opened.versions.items()}  # fmt: skip
+    assert texts["identifier"][bare] == [], "the class prompt has no identifier"
+    for text in texts["identifier"][named]:
+        assert text.startswith("a photo of ")
+        assert text.endswith("backpack")
+        assert text != PROMPTS[0]
+    assert any(not text.endswith("backpack") for text in texts["subject"][named])
+    assert all(text.startswith("a photo of a ") for text in texts["subject"][bare]), "its class word alone is hit"
+    assert any(not text.startswith("a photo of ") for text in texts["prompt"][named])
+    pool = RowPool(book=opened, rows=[named, bare])
+    chosen = pool.misspelt([torch_generator(0, "x", 0, slot) for slot in range(2)], "identifier")
+    clean = opened.conditions([named, bare])
+    assert [torch.equal(a, b) for a, b in zip(chosen.prompt_embeds, clean.prompt_embeds, strict=True)] == [False, True]
 
 
 @pytest.mark.parametrize("trains_text", [False, True])
 def test_the_identifier_is_told_from_other_words(base: Path, trains_text):
     opened = open_book(open_model(base), PROMPTS, variant=Variant(), augmentation=CONFIG, seed=0,
-                       device=torch.device("cpu"), trains_text=trains_text, identifiers=["sks"])  # fmt: skip
+                       device=torch.device("cpu"), trains_text=trains_text, subjects=[SUBJECT])  # fmt: skip
     condition = opened.conditions([opened.row_of(prompt) for prompt in PROMPTS[:2]])
     ids = [opened.adapter.token_ids(text) for text in ("a photo of", "sks", PROMPTS[0])]
     spared = ~condition.eligible_positions("not_identifier")
