@@ -20,8 +20,11 @@ NAMES = {"sdxl": "miniature SDXL", "sd3": "miniature SD3"}
 OURS = ("typo_shift", "typo_noise")
 _WORDS = {
     "class_prompts=false": "one half", "timesteps=low": "low noise", "eligible=content": "content",
-    "pooled=true": "pooled",
+    "pooled=true": "pooled", "string_scope=identifier": "identifier", "string_scope=subject": "subject",
 }  # fmt: skip
+
+_FARTHEST = 1.12
+"""Share of the baseline's distance beyond which a point stands at the edge, with its place in words."""
 
 Descriptions = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Model → variant → what `measures.describe` says."""
@@ -35,8 +38,10 @@ def kind_of(variant: str) -> str:
 
 def label_of(variant: str) -> str:
     """Return a variant's name with its options in words."""
-    name, *options = variant.split("@")
-    return ", ".join([name, *(_WORDS.get(option, option) for option in options)])
+    terms = [term.split("@") for term in variant.split("+")]
+    return " + ".join(
+        ", ".join([name, *(_WORDS.get(option, option) for option in options)]) for name, *options in terms
+    )
 
 
 def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> None:
@@ -63,29 +68,40 @@ def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> 
 
 
 def plot_trade_off(described: Descriptions, path: Path, *, title: str) -> None:
-    """Draw clean against perturbed distance of every variant, as shares of the baseline's."""
+    """Draw clean against perturbed distance of every variant, as shares of the baseline's; numbers name the points."""
     from matplotlib.figure import Figure
 
     models = [model for model in NAMES if model in described]
-    figure = Figure(figsize=(5.6 * len(models), 4.8), layout="constrained")
-    for ax, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
+    names = [name for name in described[models[0]] if name != BASELINE]
+    figure = Figure(figsize=(4.6 * len(models) + 3.6, max(4.6, 0.235 * len(names) + 1)), layout="constrained")
+    *axes, key = figure.subplots(1, len(models) + 1, squeeze=False, width_ratios=[4.6] * len(models) + [3.6])[0]
+    for ax, model in zip(axes, models, strict=True):
         _style(ax, f"{NAMES[model]}: {title}")
         base = described[model][BASELINE]
         ax.axvspan(CLEAN_LIMIT, 3, color=RULE, alpha=0.45, linewidth=0)
         ax.axhline(1, color=RULE)
-        points = []
-        for name, figures in described[model].items():
-            x = figures["clean"]["value"] / base["clean"]["value"]
-            y = figures["perturbed"]["value"] / base["perturbed"]["value"]
-            color = INK if name == BASELINE else COLORS[kind_of(name)]
-            ax.plot(x, y, "o", color=color, markersize=7 if name == BASELINE else 5)
-            points.append((x, y, label_of(name), color))
-        _label(ax, points)
-        xs, ys = [p[0] for p in points], [p[1] for p in points]
-        ax.set_xlim(min(xs) - 0.03, max(xs) + 0.08)
-        ax.set_ylim(min(ys) - 0.02, max(ys) + 0.03)
+        ax.plot(1, 1, "o", color=INK, markersize=7)
+        ax.annotate("baseline", (1, 1), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
+        shares = [
+            tuple(described[model][name][of]["value"] / base[of]["value"] for of in ("clean", "perturbed"))
+            for name in names
+        ]
+        right, top = (min(max(values), _FARTHEST) for values in zip(*shares, strict=True))
+        for number, (name, share) in enumerate(zip(names, shares, strict=True), 1):
+            x, y = (min(value, _FARTHEST) for value in share)
+            beyond = "" if (x, y) == share else f" (at {share[0]:.2f}, {share[1]:.2f})"
+            color = COLORS[kind_of(name)]
+            ax.plot(x, y, "o", color=color, markersize=5)
+            ax.annotate(f"{number}{beyond}", (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color=color,
+                        ha="right" if beyond else "left")  # fmt: skip
+        ax.set_xlim(min([1.0, *(x for x, _ in shares)]) - 0.02, max(right, CLEAN_LIMIT) + 0.03)
+        ax.set_ylim(min([1.0, *(y for _, y in shares)]) - 0.02, max(top, 1.0) + 0.02)
         ax.set_xlabel("clean distance, baseline = 1 (grey: beyond the limit)")
         ax.set_ylabel("distance on errors, baseline = 1")
+    key.axis("off")
+    for number, name in enumerate(names, 1):
+        key.text(0, 1 - (number - 0.5) / len(names), f"{number}  {label_of(name)}", fontsize=7.5, va="center",
+                 color=COLORS[kind_of(name)], transform=key.transAxes)  # fmt: skip
     figure.savefig(path, dpi=150)
 
 
@@ -171,11 +187,6 @@ def _interval(ax: Any, interval: Mapping[str, float | None], y: float, *, color:
         ax.plot([100 * low, 100 * high], [y, y], color=color, linewidth=2 if filled else 1)
     face = color if filled else "white"
     ax.plot(100 * value, y, "o", color=color, markerfacecolor=face, markersize=6 if filled else 4.5)
-
-
-def _label(ax: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
-    for x, y, name, color in points:
-        ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=6, color=color)
 
 
 def _style(ax: Any, title: str) -> None:

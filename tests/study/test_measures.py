@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "study"))
 
 import measures
 
-from aelif.config import BASELINE
+from aelif.config import BASELINE, Variant
+from aelif_pipelines.study_plan import CHOSEN, GRID
 
 CLEAN, DAMAGE = 0.8, 0.2
+RESULTS = Path(measures.__file__).parent / "results"
 
 
 def rows_of(
@@ -122,3 +124,16 @@ def test_errors_are_parted_by_whether_the_name_is_hit():
     np.testing.assert_allclose(values["name intact"], values["paper"])
     np.testing.assert_allclose(values["name hit"], values["ocr"])
     assert np.isfinite(values["name hit"]).all()
+
+
+def test_the_second_stage_judges_what_the_rule_chose_from_the_first():
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(RESULTS / "tuning.parquet").to_pylist()
+    tables = [
+        measures.measure([row for row in rows
+                          if (row["model"], row["part"], row["scorer"]) == (model, "tuning", "clip")])
+        for model in ("sdxl", "sd3")
+    ]  # fmt: skip
+    assert set(measures.choose(tables).values()) == {str(Variant.parse(text)) for text in CHOSEN}
+    assert set(tables[0].variants) == {BASELINE, *(str(Variant.parse(text)) for text in GRID)}
