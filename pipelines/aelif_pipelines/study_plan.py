@@ -36,6 +36,8 @@ GRID = (
     f"typo_shift:0.2{HALF}", f"typo_shift:0.2{LOW}", f"typo_shift:0.4{LOW}", f"typo_noise:0.7{LOW}",
     f"aelif_noise_conv:0.5{HALF}", f"aelif_noise_conv:0.3{LOW}", f"typo_shift:0.2{LOW}+aelif_noise_conv:0.3{HALF}",
     f"typo_shift:0.3{HALF}@string_scope=identifier", f"typo_shift:0.3{HALF}@string_scope=subject",
+    f"typo_shift:0.3{HALF}@string_scope=identifier+aelif_noise_conv:0.3{LOW}",
+    f"typo_shift:0.3{HALF}@string_scope=identifier+aelif_noise_conv:0.1{HALF}",
 )  # fmt: skip
 """What settings are chosen from."""
 SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "string_augmentation:0.2", f"typo_shift:0.4{LOW}")
