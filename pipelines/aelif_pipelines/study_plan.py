@@ -47,7 +47,7 @@ ONE_SETTING = ("cep:1", "neftune:5", "caption_dropout:0.1")
 CHOSEN = (
     "aelif_mask:0.1", "aelif_noise_conv:0.1", f"string_augmentation:0.2{HALF}",
     f"typo_shift:0.3{HALF}@string_scope=identifier", f"typo_noise:0.7{LOW}",
-    f"typo_shift:0.2{LOW}+aelif_noise_conv:0.3{HALF}",
+    f"typo_shift:0.3{HALF}@string_scope=identifier+aelif_noise_conv:0.3{LOW}",
 )  # fmt: skip
 """What is judged: of each augmentation the setting that the protocol's rule chose (docs/study/results/summary.json)."""
 
