@@ -6,6 +6,7 @@ Reads the Parquet tables that collect.py wrote; writes summary.json, tables.md a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from measures import BY_NAME, Measured, beats, choose, describe, duels, helps, m
 
 from aelif.artifacts import write_json
 from aelif.config import BASELINE
+from aelif_pipelines.study_plan import ONE_SETTING, SUBJECTS
 
 SCORERS = ("clip", "clip-vit")
 QUALITIES = {
@@ -41,7 +43,7 @@ def main(
             continue
         rows = pq.read_table(results / f"{stage}.parquet").to_pylist()
         if stage == "tuning":
-            summary[stage] = _tuning(rows, results)
+            summary[stage] = _tuning(rows, results, outputs)
         else:
             summary[stage] = _confirmation(rows, results, outputs)
         text += _tables(stage, summary[stage])
@@ -50,19 +52,21 @@ def main(
     print("\n".join(text))
 
 
-def _tuning(rows: Sequence[Row], results: Path) -> dict[str, Any]:
+def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]:
     """Return what the tuning stage says, and the settings that the protocol's rule chooses from it."""
     parts = dict.fromkeys(row["part"] for row in rows)
     by_part = {part: _by_model(row for row in rows if row["part"] == part) for part in parts}
     described = {part: {scorer: _described(tables, scorer) for scorer in SCORERS} for part, tables in by_part.items()}
     plot_trade_off(described["tuning"]["clip"], results / "tuning.png", title="tuning stage, backpack")
     whole = [tables["clip"] for tables in by_part["tuning"].values()]
+    chosen = choose(whole) if len(whole) == len(NAMES) else {}
     tuned = [row for row in rows if row["part"] == "tuning"]
+    _pictures(outputs / "study-tuning", tuned, [BASELINE, *chosen.values()], results / "tuning-pictures.png", prompts=7)
     return {
         "described": described,
         "by_name": _by_name(by_part["tuning"]),
         "qualities": {scorer: _qualities(tuned, scorer) for scorer in SCORERS},
-        "chosen": choose(whole) if len(whole) == len(NAMES) else {},
+        "chosen": chosen,
     }
 
 
@@ -77,26 +81,38 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
     best = _best_of_ours(described["clip"])
     against = {scorer: {model: duels(own[scorer], best) for model, own in tables.items()} for scorer in SCORERS}
     others = [name for name in next(iter(first.values())).variants if name != BASELINE]
-    places = (outputs / "study" / part for part in ("dog-sdxl", "car-sdxl", "dog-sd3", "car-sd3"))
-    places = [place for place in places if (place / "images").is_dir()]
-    if places:
-        seed = min(row["seed"] for row in rows)
-        shown = [name for name in next(iter(first.values())).variants if not name.startswith(("cep", "nef", "cap"))]
-        picture_grid(places, shown[:6], results / "pictures.png", seed=seed)
+    missing = [
+        f"{part}-{model}"
+        for part, model in product(SUBJECTS, NAMES)
+        if not any((row["part"], row["model"]) == (part, model) for row in rows)
+    ]
+    shown = [BASELINE, *(name for name in others if name not in ONE_SETTING)]
+    _pictures(outputs / "study", rows, shown, results / "pictures.png", prompts=4)
     return {
         "described": described,
         "by_name": _by_name(tables),
         "rewordings": {scorer: _described(tables, scorer, on="rewordings") for scorer in SCORERS},
         "best_of_ours": best,
         "duels": against,
-        "helps": {name: helps(name, described["clip"], described["clip-vit"]) for name in others},
-        "best_of_ours_beats": {
+        "missing": missing,
+        "helps": {} if missing else {name: helps(name, described["clip"], described["clip-vit"]) for name in others},
+        "best_of_ours_beats": {}
+        if missing
+        else {
             name: beats(best, name, described=described["clip"], first=against["clip"], second=against["clip-vit"])
             for name in others
             if name != best
         },
         "qualities": {scorer: _qualities(rows, scorer) for scorer in SCORERS},
     }
+
+
+def _pictures(folder: Path, rows: Sequence[Row], variants: Sequence[str], path: Path, *, prompts: int) -> None:
+    """Draw what the first seed's models paint, of the parts whose images are still there."""
+    parts = dict.fromkeys(f"{row['part']}-{row['model']}" for row in rows)
+    places = [folder / part for part in parts if (folder / part / "images").is_dir()]
+    if places:
+        picture_grid(places, variants, path, seed=min(row["seed"] for row in rows), prompts=prompts)
 
 
 def _by_model(rows: Iterable[Row]) -> dict[str, dict[str, Measured]]:
@@ -164,6 +180,8 @@ def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
                       "| against | difference of distances | p (Holm) |", "|---|---|---|"]  # fmt: skip
             lines += [f"| {label_of(name)} | {_distance(duel['difference'])} | {duel['p']:.3g} |"
                       for name, duel in others.items()]  # fmt: skip
+    if summary["missing"]:
+        return [*lines, f"\nNothing is judged yet: {', '.join(summary['missing'])} not run"]
     lines += ["\nHelps, by the protocol's rule: " + _listed(summary["helps"]),
               "\nBeaten by the best of ours: " + _listed(summary["best_of_ours_beats"])]  # fmt: skip
     return lines

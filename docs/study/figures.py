@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -144,18 +145,20 @@ def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *,
     size, gap, left, per_cell = 64, 6, 190, 3
     font = ImageFont.load_default(size=12)
     cell = size * per_cell + gap
+    titles = ["\n".join(wrap(label_of(name), 32)) for name in variants]
+    head = 10 + 15 * max(title.count("\n") + 1 for title in titles)
     sheets = []
     for place in places:
         folders = [place / "images" / name.replace(":", "-") / f"seed-{seed}" for name in variants]
         records = [read_image_records(folder) for folder in folders]
         asked = _spread(records[0], prompts)
-        sheet = Image.new("RGB", (left + cell * len(variants), 26 + (size + gap) * len(asked)), "white")
+        sheet = Image.new("RGB", (left + cell * len(variants), head + (size + gap) * len(asked)), "white")
         draw = ImageDraw.Draw(sheet)
-        for column, name in enumerate(variants):
-            draw.text((left + column * cell, 6), label_of(name)[:32], fill=INK, font=font)
+        for column, title in enumerate(titles):
+            draw.text((left + column * cell, 4), title, fill=INK, font=font)
         for row, (prompt_id, text) in enumerate(asked):
-            y = 26 + row * (size + gap)
-            draw.text((4, y + 22), text[:30], fill=INK, font=font)
+            y = head + row * (size + gap)
+            draw.text((4, y + 18), "\n".join(wrap(text, 30)), fill=INK, font=font)
             for column, (folder, own) in enumerate(zip(folders, records, strict=True)):
                 files = [record.file_name for record in own if record.prompt_id == prompt_id][:per_cell]
                 for number, file in enumerate(files):
@@ -167,7 +170,7 @@ def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *,
     for sheet in sheets:
         whole.paste(sheet, (0, y))
         y += sheet.height
-    whole.save(path, optimize=True)
+    whole.quantize(256).save(path, optimize=True)  # a quarter of the size, and the same to the eye
 
 
 def _spread(records: Sequence[Any], count: int) -> list[tuple[int, str]]:
