@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aelif.config import FAMILIES
+from aelif.config import AUGMENTATIONS, FAMILIES
+from aelif.config.variants import OPTIONS
 from aelif.storage import EXAMPLES
 from aelif_pipelines.plans import PLANS
 from aelif_pipelines.recipes import RECIPES
@@ -135,6 +136,18 @@ def test_perturb_prints_a_row_for_every_family():
     assert done.returncode == 0, done.stderr
     assert all(family in done.stdout for family in FAMILIES)
     assert "sks" in done.stdout
+
+
+def test_every_augmentation_and_option_is_listed():
+    done = aelif("augmentations")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line]
+    told = {words[0]: words[1].strip() for words in lines}
+    assert told["aelif_mask:0.3"] == "share of the tokens"
+    assert {name.partition(":")[0] for name in told} >= set(AUGMENTATIONS)
+    assert {name[1:].partition("=")[0] for name in told if name.startswith("@")} == set(OPTIONS)
+    assert told["@timesteps=all"] == "all, low, high; for all"
+    assert told["@reach=1.5"] == "a number; for typo_shift"
+    assert told["@pooled=false"].startswith("true, false; for aelif_mask, ")
 
 
 def test_doctor_finds_this_machine_fit(tmp_path: Path):

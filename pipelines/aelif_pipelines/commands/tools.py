@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -13,19 +14,39 @@ from aelif_pipelines.commands.options import Debug, console
 
 
 def augmentations(debug: Debug = False) -> None:
-    """List the augmentations of prompt embeddings, and what their magnitudes mean.
+    """List the augmentations of prompt embeddings, what their magnitudes mean, and their options.
 
     Magnitudes are constant (aelif_mask:0.3), drawn per sample (aelif_mask:0.1-0.5), or grow in
-    training (aelif_mask:0to0.3); + applies several one after another.
+    training (aelif_mask:0to0.3); + applies several one after another. Options follow the magnitude:
+    typo_shift:0.3@class_prompts=false@string_scope=identifier.
 
     Example: aelif augmentations
     """
-    from aelif.config import AUGMENTATIONS
+    from aelif.config import AUGMENTATIONS, AugmentationConfig
+    from aelif.config.variants import OPTIONS
     from aelif_pipelines.outcome import print_pairs
 
     rows = {"baseline": "clean prompt embeddings"}
     rows.update({f"{name}:{scale.default:g}": scale.meaning for name, scale in AUGMENTATIONS.items()})
     print_pairs(console, rows)
+    console.print("\nOptions and their defaults; docs/training.md explains them")
+    hints, usual = get_type_hints(AugmentationConfig), AugmentationConfig()
+    print_pairs(console, {
+        f"@{field}={str(getattr(usual, field)).lower()}": f"{_values(hints[field])}; for {_all_or(names)}"
+        for field, names in OPTIONS.items()
+    })  # fmt: skip
+
+
+def _values(hint: Any) -> str:
+    """Return the values that a setting of this type takes."""
+    return ", ".join(get_args(hint)) or ("true, false" if hint is bool else "a number")
+
+
+def _all_or(names: Sequence[str]) -> str:
+    """Return the names of some augmentations in words."""
+    from aelif.config import AUGMENTATIONS
+
+    return "all" if len(names) == len(AUGMENTATIONS) else ", ".join(names)
 
 
 def ui(
