@@ -45,6 +45,10 @@ def label_of(variant: str) -> str:
     )
 
 
+def _wrapped(variant: str) -> str:
+    return "\n".join(wrap(label_of(variant), 36))
+
+
 def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> None:
     """Draw the improvement on held-out errors of every variant, by both scorers, and its clean distance."""
     from matplotlib.figure import Figure
@@ -62,8 +66,8 @@ def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> 
             if model in second:
                 _interval(ax, second[model][name]["plain"], y - 0.2, color=color, filled=False)
         ax.axvline(0, color=INK, linewidth=1)
-        ax.set_xlabel("lower distance on held-out errors, % of the baseline's")
-        ax.set_yticks(range(len(names)), map(label_of, names))
+        ax.set_xlabel("improvement on held-out errors, %")
+        ax.set_yticks(range(len(names)), map(_wrapped, names))
     figure.suptitle("filled: scorer, 95 % interval; hollow: second scorer", fontsize=9, color=MUTED)
     figure.savefig(path, dpi=150)
 
@@ -123,9 +127,10 @@ def plot_families(measured: Mapping[str, Measured], path: Path) -> None:
             strong = abs(share) > 0.6 * limit
             ax.text(x, y, f"{share:+.0f}", ha="center", va="center", fontsize=8, color="white" if strong else INK)
     ax.set_xticks(range(len(families)), families, fontsize=8)
-    ax.set_yticks(range(len(names)), map(label_of, names), fontsize=8)
+    ax.set_yticks(range(len(names)), map(_wrapped, names), fontsize=8)
     figure.colorbar(image, label="improvement, %")
-    ax.set_title("Improvement by family of held-out errors, mean of both models", fontsize=10, color=INK)
+    whose = "mean of both models" if len(measured) > 1 else NAMES[next(iter(measured))]
+    ax.set_title(f"Improvement by family of held-out errors, {whose}", fontsize=10, color=INK)
     figure.savefig(path, dpi=150)
 
 
