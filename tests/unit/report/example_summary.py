@@ -68,6 +68,7 @@ def _entry(text: str, rows: list[Row], base: list[Row], prompts: list[Row]) -> d
     entry = {
         "variant": text, "clean": interval(clean), "perturbed": interval(perturbed),
         "excess_damage": interval(damage), "sets": sets, "leakage": interval(value("clip_i", in_set["class"])),
+        "leakage_perturbed": NOTHING,
         **{name: interval(value(name, in_set["clean"])) for name in ("w2", "clip_t", "clip_i", "diversity", "vendi")},
         "sliced_w2": NOTHING, "dino": NOTHING, "near_copies": interval(0.0 if is_baseline else 0.042, 0.0),
         "families": _families(rows, base, prompts, clean, is_baseline=is_baseline),
