@@ -81,11 +81,8 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
     best = _best_of_ours(described["clip"])
     against = {scorer: {model: duels(own[scorer], best) for model, own in tables.items()} for scorer in SCORERS}
     others = [name for name in next(iter(first.values())).variants if name != BASELINE]
-    missing = [
-        f"{part}-{model}"
-        for part, model in product(SUBJECTS, NAMES)
-        if not any((row["part"], row["model"]) == (part, model) for row in rows)
-    ]
+    run = {(row["part"], row["model"]) for row in rows}
+    missing = [f"{part}-{model}" for part, model in product(SUBJECTS, NAMES) if (part, model) not in run]
     shown = [BASELINE, *(name for name in others if name not in ONE_SETTING)]
     _pictures(outputs / "study", rows, shown, results / "pictures.png", prompts=4)
     return {
@@ -95,15 +92,22 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
         "best_of_ours": best,
         "duels": against,
         "missing": missing,
-        "helps": {} if missing else {name: helps(name, described["clip"], described["clip-vit"]) for name in others},
-        "best_of_ours_beats": {}
-        if missing
-        else {
-            name: beats(best, name, described=described["clip"], first=against["clip"], second=against["clip-vit"])
-            for name in others
-            if name != best
-        },
+        **({} if missing else _verdicts(described, against, best, others)),
         "qualities": {scorer: _qualities(rows, scorer) for scorer in SCORERS},
+    }
+
+
+def _verdicts(
+    described: Mapping[str, Any], against: Mapping[str, Any], best: str, others: Sequence[str]
+) -> dict[str, dict[str, bool]]:
+    """Return which variants help, and which the best of ours beats, by the protocol's rules."""
+    scorers = [described[scorer] for scorer in SCORERS]
+    first, second = (against[scorer] for scorer in SCORERS)
+    return {
+        "helps": {name: helps(name, *scorers) for name in others},
+        "best_of_ours_beats": {
+            name: beats(best, name, described=scorers[0], first=first, second=second) for name in others if name != best
+        },
     }
 
 

@@ -45,8 +45,8 @@ def label_of(variant: str) -> str:
     )
 
 
-def _wrapped(variant: str) -> str:
-    return "\n".join(wrap(label_of(variant), 36))
+def _wrapped(variant: str, width: int = 36) -> str:
+    return "\n".join(wrap(label_of(variant), width))
 
 
 def plot_improvements(first: Descriptions, second: Descriptions, path: Path) -> None:
@@ -150,7 +150,7 @@ def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *,
     size, gap, left, per_cell = 64, 6, 190, 3
     font = ImageFont.load_default(size=12)
     cell = size * per_cell + gap
-    titles = ["\n".join(wrap(label_of(name), 32)) for name in variants]
+    titles = [_wrapped(name, 32) for name in variants]
     head = 10 + 15 * max(title.count("\n") + 1 for title in titles)
     sheets = []
     for place in places:

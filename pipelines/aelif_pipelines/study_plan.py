@@ -27,6 +27,7 @@ REWORDINGS = ("preposition", "agreement", "tense", "synonym", "paraphrase")
 """Held-out families that are no errors of spelling: reported apart."""
 
 HALF, LOW = "@class_prompts=false", "@class_prompts=false@timesteps=low"
+"""Options of a term: one half of the batch augmented, and that at low noise levels alone."""
 GRID = (
     "aelif_mask:0.1", f"aelif_mask:0.1{HALF}", f"aelif_mask:0.3{HALF}",
     f"aelif_mask:0.3@eligible=content@pooled=true{HALF}",
@@ -53,15 +54,15 @@ CHOSEN = (
 
 SUBJECTS = ("dog", "car")
 
+_COMMON = TrainConfig(
+    steps=500, prior_weight=0.3, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)
+)
 TRAIN = {
-    "sdxl": TrainConfig(
-        steps=500, prior_weight=0.3, ema_decay=0.99, lora=LoraConfig(targets="all"),
-        optimizer=OptimizerConfig(learning_rate=2e-3),
+    "sdxl": replace(
+        _COMMON, ema_decay=0.99, lora=LoraConfig(targets="all"), optimizer=OptimizerConfig(learning_rate=2e-3)
     ),
-    "sd3": TrainConfig(
-        steps=500, prior_weight=0.3, ema_decay=0.98, optimizer=OptimizerConfig(learning_rate=4e-3)
-    ),
-}  # fmt: skip
+    "sd3": replace(_COMMON, ema_decay=0.98, optimizer=OptimizerConfig(learning_rate=4e-3)),
+}
 """Each family's training, the same for every variant; fixed by looking at baselines of the backpack."""
 
 
@@ -89,15 +90,12 @@ def study() -> dict[str, RunConfig]:
 def _on_both(name: str, config: RunConfig, **train: Any) -> dict[str, RunConfig]:
     """Return a part on both families of models, each trained as it needs but for `train`, with a name of its own."""
     own = replace(config, gate=replace(config.gate, model_name=f"aelif-study-{name}"))
-    trained = {
-        family: replace(own, train=replace(common, augmentation=own.train.augmentation, **train))
-        for family, common in TRAIN.items()
-    }
-    return {f"{name}-sdxl": trained["sdxl"], f"{name}-sd3": on_sd3(trained["sd3"])}
+    sdxl, sd3 = (replace(own, train=replace(TRAIN[family], **train)) for family in ("sdxl", "sd3"))
+    return {f"{name}-sdxl": sdxl, f"{name}-sd3": on_sd3(sd3)}
 
 
 def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...], seeds: tuple[int, ...]) -> RunConfig:
-    """Return what all parts share."""
+    """Return what all parts share, but for the training."""
     return RunConfig(
         data=replace(
             BACKPACK,
@@ -115,7 +113,6 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
             families=families,
             class_errors=True,
         ),
-        train=TrainConfig(augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)),
         synthesis=SynthesisConfig(images_per_prompt=3, steps=10, guidance_scale=3.0),
     )  # fmt: skip
 

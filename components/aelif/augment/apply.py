@@ -36,7 +36,7 @@ def augment(
     seed: int,
     step: int,
     slots: Sequence[int],
-    instance: Tensor,
+    instance: Sequence[bool],
     times: Tensor,
     done: float,
     pool: TextPool,
@@ -53,8 +53,9 @@ def augment(
         seed: the run's seed.
         step: optimizer step.
         slots: each row's number within the step's whole batch, over passes and devices.
-        instance: (B,), whether the row shows a subject, rather than its class; on the condition's device.
-        times: (B,), the row's noise level in [0, 1000]: timestep of diffusion, 1000 σ of flow matching; there too.
+        instance: whether each row shows a subject, rather than its class.
+        times: (B,), the row's noise level in [0, 1000]: timestep of diffusion, 1000 σ of flow matching; on the
+            condition's device.
         done: share of the training that is over, in [0, 1).
         pool: other conditions of the same B rows.
     """
@@ -75,9 +76,9 @@ def augment(
     return condition
 
 
-def _may_hit(config: AugmentationConfig, instance_B: Tensor, times_B: Tensor) -> Tensor | None:
+def _may_hit(config: AugmentationConfig, instance: Sequence[bool], times_B: Tensor) -> Tensor | None:
     """Return which rows the settings let an augmentation touch, (B,); None: all."""
-    may_hit_B = None if config.class_prompts else instance_B
+    may_hit_B = None if config.class_prompts else torch.tensor(instance).to(times_B.device, non_blocking=True)
     if config.timesteps != "all":
         chosen_B = times_B < HALF_NOISE if config.timesteps == "low" else times_B >= HALF_NOISE
         may_hit_B = chosen_B if may_hit_B is None else may_hit_B & chosen_B

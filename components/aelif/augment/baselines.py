@@ -65,7 +65,7 @@ def string_augmentation(condition: TextCondition, draw: Draw) -> TextCondition:
 
     Errors before the text encoder, where AELIF's come behind it.
     """
-    return _replace_some(condition, draw, lambda: draw.pool.misspelt(draw.generators, draw.config.string_scope))
+    return _replace_some(condition, draw, draw.misspelt)
 
 
 def _replace_some(condition: TextCondition, draw: Draw, others: Callable[[], TextCondition]) -> TextCondition:

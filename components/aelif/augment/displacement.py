@@ -29,7 +29,7 @@ def typo_shift(condition: TextCondition, draw: Draw) -> TextCondition:
     """
     hit_B = draw_uniform(draw.generators) < draw.magnitudes
     length_B = draw_uniform(draw.generators).mul_(draw.config.reach)
-    return _move(condition, [(draw.pool.misspelt(draw.generators, draw.config.string_scope), length_B * hit_B)])
+    return _move(condition, [(draw.misspelt(), length_B * hit_B)])
 
 
 def typo_noise(condition: TextCondition, draw: Draw) -> TextCondition:
@@ -39,13 +39,7 @@ def typo_noise(condition: TextCondition, draw: Draw) -> TextCondition:
     is never written out: for one prompt of SDXL's it would have 157,696² entries. σ is the magnitude.
     """
     numbers_BN = draw_normal(draw.generators, NUM_DIRECTIONS) * (draw.magnitudes / math.sqrt(NUM_DIRECTIONS))[:, None]
-    return _move(
-        condition,
-        [
-            (draw.pool.misspelt(draw.generators, draw.config.string_scope), number_B)
-            for number_B in numbers_BN.T.float()
-        ],
-    )
+    return _move(condition, [(draw.misspelt(), number_B) for number_B in numbers_BN.T.float()])
 
 
 def _move(condition: TextCondition, steps: list[tuple[TextCondition, Tensor]]) -> TextCondition:

@@ -40,6 +40,10 @@ class Draw:
     config: AugmentationConfig
     pool: TextPool
 
+    def misspelt(self) -> TextCondition:
+        """Return a misspelt version of each row's prompt, drawn anew at every call; errors fall where the term says."""
+        return self.pool.misspelt(self.generators, self.config.string_scope)
+
 
 Augmentation = Callable[[TextCondition, Draw], TextCondition]
 """From B clean rows to B augmented ones; the input is not changed."""

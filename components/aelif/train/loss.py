@@ -50,7 +50,7 @@ class DenoisingLoss(nn.Module):
         pool = RowPool(book=self._book, rows=rows)
         touched = augment(
             self._book.conditions(rows), variant=self._trial.variant, config=config.augmentation, seed=seed, step=step,
-            slots=group.slots, instance=self._flags([row.instance for row in group.rows]), times=group.times,
+            slots=group.slots, instance=[row.instance for row in group.rows], times=group.times,
             done=step / config.steps, pool=pool,
         )  # fmt: skip
         if config.caption_dropout:

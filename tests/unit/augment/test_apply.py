@@ -30,7 +30,7 @@ def apply(
     return augment(
         condition, variant=Variant.parse(variant), config=AugmentationConfig(**fields), seed=seed, step=step,
         slots=range(count) if slots is None else slots, done=done, pool=FakePool(condition),
-        instance=torch.ones(count, dtype=torch.bool) if instance is None else torch.tensor(instance),
+        instance=[True] * count if instance is None else instance,
         times=torch.zeros(count) if times is None else torch.tensor(times),
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ def test_nothing_is_read_back_from_the_device(name):
             pooled=True, segments="apart", mask_attention=True, class_prompts=False, timesteps="low")):  # fmt: skip
         result = augment(
             there, variant=Variant.of(name, 0.5), config=settings_, seed=0, step=0, slots=range(6), done=0.0, pool=pool,
-            instance=torch.ones(6, dtype=torch.bool, device="meta"), times=torch.zeros(6, device="meta"),
+            instance=[True] * 6, times=torch.zeros(6, device="meta"),
         )  # fmt: skip
         assert result.prompt_embeds.is_meta
         assert result.prompt_embeds.shape == condition.prompt_embeds.shape
