@@ -41,8 +41,6 @@ GRID = (
     f"typo_shift:0.3{HALF}@string_scope=identifier+aelif_noise_conv:0.1{HALF}",
 )  # fmt: skip
 """What settings are chosen from."""
-SIDE_GRID = ("aelif_mask:0.3", "aelif_noise_conv:0.3", "string_augmentation:0.2", f"typo_shift:0.4{LOW}")
-"""What is tried with other ways of training."""
 ONE_SETTING = ("cep:1", "neftune:5", "caption_dropout:0.1")
 """Rivals as their papers set them: nothing to choose."""
 CHOSEN = (
@@ -51,6 +49,14 @@ CHOSEN = (
     f"typo_shift:0.3{HALF}@string_scope=identifier+aelif_noise_conv:0.3{LOW}",
 )  # fmt: skip
 """What is judged: of each augmentation the setting that the protocol's rule chose (docs/study/results/summary.json)."""
+SIDE_GRID = CHOSEN[:-1]
+"""What is tried with other ways of training."""
+READINGS = (
+    f"aelif_noise_conv:0.3@noise_std=0.5{HALF}", f"aelif_noise_conv:0.3@noise_mean=0.5{HALF}",
+    f"aelif_noise_conv:0.3@eligible=content{HALF}", f"aelif_noise_conv:0.3@pooled=true{HALF}",
+    "aelif_mask:0.1@eligible=content", "aelif_mask:0.1@pooled=true",
+)  # fmt: skip
+"""AELIF with one thing changed against a setting of the grid: μ, σ, eligible tokens, pooled embedding. Not chosen from."""
 
 SUBJECTS = ("dog", "car")
 
@@ -75,6 +81,7 @@ def study_tuning() -> dict[str, RunConfig]:
         **_on_both("tuning", base),
         **_on_both("full", side, **full),
         **_on_both("no-prior", side, prior_preservation=False),
+        **_on_both("readings", replace(base, variants=_variants(READINGS))),
     }
 
 
