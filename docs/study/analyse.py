@@ -61,7 +61,7 @@ def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]
     whole = [tables["clip"] for tables in by_part["tuning"].values()]
     chosen = choose(whole) if len(whole) == len(NAMES) else {}
     tuned = [row for row in rows if row["part"] == "tuning"]
-    _pictures(outputs / "study-tuning", tuned, [BASELINE, *chosen.values()], results / "tuning-pictures.png", prompts=7)
+    _pictures(outputs / "study-tuning", tuned, [BASELINE, *chosen.values()], results, prompts=7)
     return {
         "described": described,
         "by_name": _by_name(by_part["tuning"]),
@@ -84,7 +84,7 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
     run = {(row["part"], row["model"]) for row in rows}
     missing = [f"{part}-{model}" for part, model in product(SUBJECTS, NAMES) if (part, model) not in run]
     shown = [BASELINE, *(name for name in others if name not in ONE_SETTING)]
-    _pictures(outputs / "study", rows, shown, results / "pictures.png", prompts=4)
+    _pictures(outputs / "study", rows, shown, results, prompts=4)
     return {
         "described": described,
         "by_name": _by_name(tables),
@@ -111,12 +111,12 @@ def _verdicts(
     }
 
 
-def _pictures(folder: Path, rows: Sequence[Row], variants: Sequence[str], path: Path, *, prompts: int) -> None:
-    """Draw what the first seed's models paint, of the parts whose images are still there."""
-    parts = dict.fromkeys(f"{row['part']}-{row['model']}" for row in rows)
-    places = [folder / part for part in parts if (folder / part / "images").is_dir()]
-    if places:
-        picture_grid(places, variants, path, seed=min(row["seed"] for row in rows), prompts=prompts)
+def _pictures(outputs: Path, rows: Sequence[Row], variants: Sequence[str], results: Path, *, prompts: int) -> None:
+    """Draw what the first seed's models paint, of each part whose images are still there: pictures-PART.png."""
+    seed = min(row["seed"] for row in rows)
+    for part in dict.fromkeys(f"{row['part']}-{row['model']}" for row in rows):
+        if (outputs / part / "images").is_dir():
+            picture_grid(outputs / part, variants, results / f"pictures-{part}.png", seed=seed, prompts=prompts)
 
 
 def _by_model(rows: Iterable[Row]) -> dict[str, dict[str, Measured]]:

@@ -145,37 +145,37 @@ def _family_shares(measured: Measured, names: Sequence[str], families: Sequence[
     return np.array(rows)
 
 
-def picture_grid(places: Sequence[Path], variants: Sequence[str], path: Path, *, seed: int, prompts: int = 4) -> None:
-    """Draw what the variants paint for a clean prompt and for misspelt ones: one column each, one block a run."""
+def picture_grid(part: Path, variants: Sequence[str], path: Path, *, seed: int, prompts: int = 4) -> None:
+    """Draw what a part's variants paint for a clean prompt and for misspelt ones, one column each.
+
+    Args:
+        part: output folder of a run.
+        variants: the columns.
+        path: where the picture goes.
+        seed: whose models paint.
+        prompts: how many misspelt ones.
+    """
     size, gap, left, per_cell = 64, 6, 190, 3
     font = ImageFont.load_default(size=12)
     cell = size * per_cell + gap
     titles = [_wrapped(name, 32) for name in variants]
     head = 10 + 15 * max(title.count("\n") + 1 for title in titles)
-    sheets = []
-    for place in places:
-        folders = [place / "images" / name.replace(":", "-") / f"seed-{seed}" for name in variants]
-        records = [read_image_records(folder) for folder in folders]
-        asked = _spread(records[0], prompts)
-        sheet = Image.new("RGB", (left + cell * len(variants), head + (size + gap) * len(asked)), "white")
-        draw = ImageDraw.Draw(sheet)
-        for column, title in enumerate(titles):
-            draw.text((left + column * cell, 4), title, fill=INK, font=font)
-        for row, (prompt_id, text) in enumerate(asked):
-            y = head + row * (size + gap)
-            draw.text((4, y + 18), "\n".join(wrap(text, 30)), fill=INK, font=font)
-            for column, (folder, own) in enumerate(zip(folders, records, strict=True)):
-                files = [record.file_name for record in own if record.prompt_id == prompt_id][:per_cell]
-                for number, file in enumerate(files):
-                    with Image.open(folder / file) as image:
-                        sheet.paste(image.convert("RGB"), (left + column * cell + number * size, y))
-        sheets.append(sheet)
-    whole = Image.new("RGB", (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)), "white")
-    y = 0
-    for sheet in sheets:
-        whole.paste(sheet, (0, y))
-        y += sheet.height
-    whole.quantize(256).save(path, optimize=True)  # a quarter of the size, and the same to the eye
+    folders = [part / "images" / name.replace(":", "-") / f"seed-{seed}" for name in variants]
+    records = [read_image_records(folder) for folder in folders]
+    asked = _spread(records[0], prompts)
+    sheet = Image.new("RGB", (left + cell * len(variants), head + (size + gap) * len(asked)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        draw.text((left + column * cell, 4), title, fill=INK, font=font)
+    for row, (prompt_id, text) in enumerate(asked):
+        y = head + row * (size + gap)
+        draw.text((4, y + 18), "\n".join(wrap(text, 30)), fill=INK, font=font)
+        for column, (folder, own) in enumerate(zip(folders, records, strict=True)):
+            files = [record.file_name for record in own if record.prompt_id == prompt_id][:per_cell]
+            for number, file in enumerate(files):
+                with Image.open(folder / file) as image:
+                    sheet.paste(image.convert("RGB"), (left + column * cell + number * size, y))
+    sheet.quantize(256).save(path, optimize=True)  # a quarter of the size, and the same to the eye
 
 
 def _spread(records: Sequence[Any], count: int) -> list[tuple[int, str]]:

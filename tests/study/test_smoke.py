@@ -52,7 +52,8 @@ def test_every_part_is_described_by_both_scorers(studied: Path):
 def test_figures_are_drawn(studied: Path):
     from PIL import Image
 
-    for name in ("tuning", "tuning-pictures", "improvements", "trade-off", "families", "pictures"):
+    pictures = (f"pictures-{part.partition('/')[2]}" for part in PARTS)
+    for name in ("tuning", "improvements", "trade-off", "families", *pictures):
         with Image.open(studied / "results" / f"{name}.png") as image:
             assert min(image.size) > 150
             assert len(image.convert("L").getcolors() or []) > 20
