@@ -7,15 +7,13 @@ from typing import Any
 
 from aelif.config import (
     AugmentationConfig,
-    LoraConfig,
     OptimizerConfig,
     PromptConfig,
     RunConfig,
     SynthesisConfig,
-    TrainConfig,
     Variant,
 )
-from aelif_pipelines.recipes import BACKPACK, on_sd3
+from aelif_pipelines.recipes import BACKPACK, MINIATURE_TRAIN, on_sd3
 
 TRAINED = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
 """Families of the misspelt prompts that augmentations read; scored in neither stage."""
@@ -60,16 +58,8 @@ READINGS = (
 
 SUBJECTS = ("dog", "car")
 
-_COMMON = TrainConfig(
-    steps=500, prior_weight=0.3, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64)
-)
-TRAIN = {
-    "sdxl": replace(
-        _COMMON, ema_decay=0.99, lora=LoraConfig(targets="all"), optimizer=OptimizerConfig(learning_rate=2e-3)
-    ),
-    "sd3": replace(_COMMON, ema_decay=0.98, optimizer=OptimizerConfig(learning_rate=4e-3)),
-}
-"""Each family's training, the same for every variant; fixed by looking at baselines of the backpack."""
+TRAIN = replace(MINIATURE_TRAIN, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64))
+"""The training of every variant; fixed by looking at baselines of the backpack."""
 
 
 def study_tuning() -> dict[str, RunConfig]:
@@ -97,12 +87,12 @@ def study() -> dict[str, RunConfig]:
 def _on_both(name: str, config: RunConfig, **train: Any) -> dict[str, RunConfig]:
     """Return a part on both families of models, each trained as it needs but for `train`, with a name of its own."""
     own = replace(config, gate=replace(config.gate, model_name=f"aelif-study-{name}"))
-    sdxl, sd3 = (replace(own, train=replace(TRAIN[family], **train)) for family in ("sdxl", "sd3"))
-    return {f"{name}-sdxl": sdxl, f"{name}-sd3": on_sd3(sd3)}
+    parts = {f"{name}-sdxl": own, f"{name}-sd3": on_sd3(own)}
+    return {part: replace(each, train=replace(each.train, **train)) for part, each in parts.items()}
 
 
 def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...], seeds: tuple[int, ...]) -> RunConfig:
-    """Return what all parts share, but for the training."""
+    """Return what all parts share."""
     return RunConfig(
         data=replace(
             BACKPACK,
@@ -112,6 +102,7 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
         ),
         variants=_variants(variants),
         seeds=seeds,
+        train=TRAIN,
         prompts=PromptConfig(
             templates=(
                 "a photo of {subject}", "a picture of {subject}", "an image of {subject}",

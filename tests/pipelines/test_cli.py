@@ -142,7 +142,7 @@ def test_every_augmentation_and_option_is_listed():
     done = aelif("augmentations")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line]
     told = {words[0]: words[1].strip() for words in lines}
-    assert told["aelif_mask:0.3"] == "share of the tokens"
+    assert told["aelif_mask:0.1"] == "share of the tokens"
     assert {name.partition(":")[0] for name in told} >= set(AUGMENTATIONS)
     assert {name[1:].partition("=")[0] for name in told if name.startswith("@")} == set(OPTIONS)
     assert told["@timesteps=all"] == "all, low, high; for all"

@@ -97,7 +97,7 @@ def test_variants_and_trials_read_what_they_write(variant, seed):
 
 
 def test_variants_as_users_write_them():
-    assert Variant.parse(" aelif_mask ") == Variant.of("aelif_mask", 0.3)
+    assert Variant.parse(" aelif_mask ") == Variant.of("aelif_mask", 0.1)
     assert Variant.parse("aelif_mask:.5").terms[0].magnitude == Magnitude.constant(0.5)
     assert Variant.parse("baseline") == Variant()
     assert str(Variant()) == Variant().augmentation == "baseline"
@@ -107,7 +107,7 @@ def test_variants_as_users_write_them():
     assert ramp.terms[0].magnitude == Magnitude(start=0.4, end=0.2, kind="ramp")
     assert tiny.terms[0].magnitude == Magnitude(start=1e-5, end=1e-3, kind="range")
     composed = Variant.parse("string_augmentation:0.5 + aelif_mask")
-    assert str(composed) == "string_augmentation:0.5+aelif_mask:0.3"
+    assert str(composed) == "string_augmentation:0.5+aelif_mask:0.1"
     assert composed.augmentation == "string_augmentation+aelif_mask"
 
 
@@ -119,7 +119,7 @@ def test_options_are_settings_of_one_term():
     run = AugmentationConfig(noise_mean=0.0, noise_std=2.0)
     assert variant.terms[0].settings(run) == dataclasses.replace(run, eligible="content", noise_std=0.5)
     assert variant.terms[1].settings(run) is run
-    assert str(Variant.parse("aelif_mask@pooled=true@same_draw=false")) == "aelif_mask:0.3@pooled=true@same_draw=false"
+    assert str(Variant.parse("aelif_mask@pooled=true@same_draw=false")) == "aelif_mask:0.1@pooled=true@same_draw=false"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_name_alone_means_the_usual_magnitude(name):
         ("aelif_mask:nan", "'nan' is no number"),
         ("aelif_mask:inf", "'inf' is no number"),
         ("aelif_mask:", "'' is no number"),
-        ("aelif_mask:0", "give one above 0, such as aelif_mask:0.3"),
+        ("aelif_mask:0", "give one above 0, such as aelif_mask:0.1"),
         ("aelif_mask:0to0", "give one above 0"),
         ("aelif_mask:0.5-0.1", r"write the smaller number first: 0\.1-0\.5"),
         ("aelif_mask:much", "'much' is no number"),

@@ -28,14 +28,14 @@ class Scale:
 _TOKENS = "share of the tokens"
 _PROMPTS = "share of the prompts"
 AUGMENTATIONS = {
-    "aelif_mask": Scale(meaning=_TOKENS, default=0.3, maximum=1.0),
-    "aelif_noise_conv": Scale(meaning=_TOKENS, default=0.3, maximum=1.0),
+    "aelif_mask": Scale(meaning=_TOKENS, default=0.1, maximum=1.0),
+    "aelif_noise_conv": Scale(meaning=_TOKENS, default=0.1, maximum=1.0),
     "cep": Scale(meaning="γ of noise N(0, γ²/D)", default=1.0, maximum=100.0),
     "neftune": Scale(meaning="α of noise U(-1, 1) α/sqrt(L D)", default=5.0, maximum=1000.0),
     "caption_dropout": Scale(meaning=_PROMPTS, default=0.1, maximum=1.0),
-    "string_augmentation": Scale(meaning=_PROMPTS, default=0.5, maximum=1.0),
-    "typo_shift": Scale(meaning=_PROMPTS, default=0.5, maximum=1.0),
-    "typo_noise": Scale(meaning="σ, in displacements of a misspelt prompt", default=1.0, maximum=10.0),
+    "string_augmentation": Scale(meaning=_PROMPTS, default=0.2, maximum=1.0),
+    "typo_shift": Scale(meaning=_PROMPTS, default=0.3, maximum=1.0),
+    "typo_noise": Scale(meaning="σ, in displacements of a misspelt prompt", default=0.7, maximum=10.0),
 }
 """Augmentations, each a function in `aelif.augment`."""
 MISSPELLING = ("string_augmentation", "typo_shift", "typo_noise")

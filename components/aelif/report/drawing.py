@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
 """Marker of each style of `aelif.report.series`."""
 
 _STAND_INS = {f"#fe00{index:02x}": f"var(--series-{index})" for index in range(NUM_STYLES)} | {

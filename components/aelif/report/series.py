@@ -10,8 +10,11 @@ from typing import Any
 from aelif.config import BASELINE, Variant
 from aelif.report.wording import read_interval
 
-NUM_STYLES = 8
-"""Colours and markers that tell series apart; more variants share those of their augmentation."""
+NUM_STYLES = 10
+"""Colours and markers that tell series apart."""
+
+MANY = 8
+"""Variants that are told apart one by one; where there are more, those of an augmentation share its style."""
 
 _LABEL = 26
 """Characters of a row label's line, at most, where it can be broken."""
@@ -47,17 +50,22 @@ def read_series(summary: Mapping[str, Any]) -> dict[str, Series]:
     """Return name → series of every variant, in the summary's order."""
     read = {name: _read(entry.get("variant", name)) for name, entry in summary["variants"].items()}
     augmentations = list(dict.fromkeys(augmentation for augmentation, _ in read.values()))
-    is_crowded = len(read) > NUM_STYLES
+    is_crowded = len(read) > MANY
     return {
         name: Series(
             name=name,
             augmentation=augmentation,
             parameters=parameters,
-            style=(augmentations.index(augmentation) if is_crowded else index) % NUM_STYLES,
+            style=_style(augmentations.index(augmentation) if is_crowded else index),
             short=_settings(parameters) if is_crowded and parameters else name,
         )
         for index, (name, (augmentation, parameters)) in enumerate(read.items())
     }
+
+
+def _style(index: int) -> int:
+    """Return a style of its own while there are enough; then the others again, but never the first, the baseline's."""
+    return index if index < NUM_STYLES else 1 + (index - NUM_STYLES) % (NUM_STYLES - 1)
 
 
 def _read(text: str) -> tuple[str, dict[str, str]]:

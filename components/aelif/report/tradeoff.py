@@ -22,7 +22,7 @@ from aelif.report.drawing import (
     to_svg,
 )
 from aelif.report.labels import place_labels
-from aelif.report.series import NUM_STYLES, Series, read_series, symbol
+from aelif.report.series import MANY, Series, read_series, symbol
 from aelif.report.tables import Cell, to_cell
 from aelif.report.wording import distance, read_interval
 
@@ -58,7 +58,7 @@ def tradeoff_points(summary: Mapping[str, Any]) -> dict[str, tuple[float, float]
 def plot_tradeoff(summary: Mapping[str, Any], size: Size) -> str:
     """Draw every variant's clean distance against its perturbed one, with intervals and the front, as SVG."""
     series, points = read_series(summary), tradeoff_points(summary)
-    front, is_crowded = pareto_front(points), len(points) > NUM_STYLES
+    front, is_crowded = pareto_front(points), len(points) > MANY
     left = 20 + text_width("0.000", size)
     with canvas(size, 470 if size is WIDE else 360) as figure:
         axes = add_axes(figure, left=left, right=20)

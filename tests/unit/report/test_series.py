@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 from tests.unit.report.example import SWEEP
 
-from aelif.report.drawing import NARROW
+from aelif.config import BASELINE
+from aelif.report.drawing import MARKERS, NARROW
 from aelif.report.plots import plot_distances
-from aelif.report.series import NUM_STYLES, leading, read_series
+from aelif.report.series import MANY, NUM_STYLES, leading, read_series
 
 
 def summary_of(perturbed: dict[str, float]) -> dict[str, Any]:
@@ -28,13 +29,22 @@ def test_variants_are_read_as_trials_write_them(text: str, augmentation: str, pa
 
 
 def test_few_variants_have_a_style_each_and_many_share_that_of_their_augmentation() -> None:
-    few = read_series(summary_of(dict.fromkeys(list(SWEEP)[:NUM_STYLES], 1.0)))
-    assert [one.style for one in few.values()] == list(range(NUM_STYLES))
+    few = read_series(summary_of(dict.fromkeys(list(SWEEP)[:MANY], 1.0)))
+    assert [one.style for one in few.values()] == list(range(MANY))
     assert all(one.short == one.name for one in few.values())
     many = read_series(summary_of(dict.fromkeys(SWEEP, 1.0)))
     assert [one.style for one in many.values()] == [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
     assert many["aelif_noise_conv:0.3@noise_std=0.5"].short == "0.3, σ 0.5"
     assert many["aelif_noise_conv:0.3@noise_std=0.5"].lines == "aelif_noise_conv\n0.3, σ 0.5"
+
+
+def test_no_other_variant_has_the_style_of_the_baseline() -> None:
+    kinds = ["cep", "neftune", "caption_dropout", "aelif_mask", "aelif_noise_conv", "typo_shift", "typo_noise"]
+    names = [BASELINE, *kinds, *(f"{kind}+string_augmentation" for kind in kinds)]
+    styles = [one.style for one in read_series(summary_of(dict.fromkeys(names, 1.0))).values()]
+    assert styles[:NUM_STYLES] == list(range(NUM_STYLES))
+    assert len(styles) > NUM_STYLES == len(MARKERS)
+    assert 0 not in styles[1:]
 
 
 def test_row_labels_are_broken_where_they_are_long() -> None:
