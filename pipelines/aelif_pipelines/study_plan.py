@@ -54,7 +54,7 @@ READINGS = (
     f"aelif_noise_conv:0.3@eligible=content{HALF}", f"aelif_noise_conv:0.3@pooled=true{HALF}",
     "aelif_mask:0.1@eligible=content", "aelif_mask:0.1@pooled=true",
 )  # fmt: skip
-"""AELIF with one thing changed against a setting of the grid: μ, σ, eligible tokens, pooled embedding. Not chosen from."""
+"""AELIF with one thing changed against a setting of the grid: μ, σ, eligible tokens, pooled. Not chosen from."""
 
 SUBJECTS = ("dog", "car")
 
