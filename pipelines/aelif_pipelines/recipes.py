@@ -9,6 +9,7 @@ from aelif.config import (
     HELD_OUT,
     TUNING,
     AttackConfig,
+    AugmentationConfig,
     DataConfig,
     GateConfig,
     LoraConfig,
@@ -28,6 +29,9 @@ BACKPACK = DataConfig(
     instance_prompt="a photo of sks backpack",
     class_prompt="a photo of a backpack",
 )
+DOG = DataConfig(
+    instance_images="builtin:dog", instance_prompt="a photo of sks dog", class_prompt="a photo of a dog"
+)
 _PROMPTS = PromptConfig(
     templates=(
         "a photo of {subject}",
@@ -45,6 +49,7 @@ MINIATURE_TRAIN = TrainConfig(
     ema_decay=0.99,
     lora=LoraConfig(targets="all"),
     optimizer=OptimizerConfig(learning_rate=2e-3),
+    augmentation=AugmentationConfig(string_draws=64),
 )
 """LoRA that learns a subject to the noise floor and leaves its class alone; averaged weights, for batches are small."""
 _ON_SD3 = {"ema_decay": 0.98, "lora": LoraConfig(), "optimizer": OptimizerConfig(learning_rate=4e-3)}
@@ -52,9 +57,9 @@ _ON_SD3 = {"ema_decay": 0.98, "lora": LoraConfig(), "optimizer": OptimizerConfig
 
 
 def quickstart() -> RunConfig:
-    """The shipped backpack on the miniature SDXL: baseline and both AELIF augmentations, in minutes on two cores."""
+    """The shipped dog on the miniature SDXL: baseline, AELIF's noise, and what did most in the study; in minutes."""
     return RunConfig(
-        data=BACKPACK,
+        data=DOG,
         prompts=_PROMPTS,
         train=MINIATURE_TRAIN,
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
@@ -71,7 +76,7 @@ def retrain() -> RunConfig:
     return replace(
         quickstart(),
         pipeline="retrain",
-        variants=_variants("aelif_mask:0.3"),
+        variants=_variants("string_augmentation:0.2@class_prompts=false"),
         seeds=(0,),
         prompts=replace(
             _PROMPTS,
@@ -87,17 +92,16 @@ def retrain() -> RunConfig:
 
 
 def ablation() -> RunConfig:
-    """Every augmentation and rival, and one composition, on the miniature SDXL: which of them helps."""
+    """Every augmentation and rival as the study sets them, and one composition, on the miniature SDXL."""
+    half = "@class_prompts=false"
     return replace(
         quickstart(),
         variants=_variants(
-            "aelif_mask:0.3", "aelif_noise_conv:0.3", "cep:1", "neftune:5", "caption_dropout:0.1",
-            "string_augmentation:0.5", "string_augmentation:0.5+aelif_mask:0.3", "typo_shift:0.5", "typo_noise:1",
+            "aelif_mask:0.1", "aelif_noise_conv:0.1", "cep:1", "neftune:5", "caption_dropout:0.1",
+            f"string_augmentation:0.2{half}", f"string_augmentation:0.2{half}+aelif_noise_conv:0.1",
+            f"typo_shift:0.3{half}@string_scope=identifier", f"typo_noise:0.7{half}@timesteps=low",
         ),
         seeds=(0, 1, 2),
-        prompts=replace(
-            _PROMPTS, families=("paper", "misspelling", "homoglyph", "keyboard", "delete", "swap", "word_drop")
-        ),
         synthesis=replace(quickstart().synthesis, images_per_prompt=4),
     )  # fmt: skip
 
@@ -108,7 +112,6 @@ def sweep() -> RunConfig:
     return replace(
         quickstart(),
         variants=_variants("aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", *noises),
-        prompts=replace(_PROMPTS, families=("paper", "misspelling", "keyboard", "delete", "swap", "word_drop")),
     )
 
 

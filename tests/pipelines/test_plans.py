@@ -138,9 +138,9 @@ def test_the_sweep_is_a_grid_of_share_and_deviation():
 
 # ── Time on two cores ──────────────────────────────────────────────────────────────────────────
 
-SECONDS_PER_STEP = 0.2
-"""Of training whole miniatures, batch 2 + 2, on one thread."""
-SECONDS_PER_IMAGE = {"builtin:miniature-sdxl": 0.17, "builtin:miniature-sd3": 0.25}
+SECONDS_PER_STEP = 0.14
+"""Of training a miniature by LoRA, batch 2 + 2, on one thread of two that train at once."""
+SECONDS_PER_IMAGE = {"builtin:miniature-sdxl": 0.15, "builtin:miniature-sd3": 0.17}
 """At 10 steps with guidance, on one thread."""
 SECONDS_BESIDE = 4.0
 """Of a trial: starting its steps, embedding, scoring."""

@@ -43,7 +43,7 @@ class PromptConfig:
 
     templates: tuple[str, ...] = ("a photo of {subject}", "a picture of {subject}", "an image of {subject}")
     """Clean prompts; ``{subject}`` becomes the identifier and the class word."""
-    families: tuple[str, ...] = ("paper", "keyboard", "delete", "swap", "substitute", "word_drop")
+    families: tuple[str, ...] = ("paper", "misspelling", "keyboard_azerty", "ocr", "delete", "word_drop")
     """Perturbation families, or ``tuning`` and ``held_out`` for all of theirs; see `FAMILIES`."""
     severities: tuple[float, ...] = (0.1,)
     """Share of the letters (character families) or words (word families) hit, each in (0, 1]."""

@@ -91,7 +91,7 @@ class AugmentationConfig:
     timesteps: Timesteps = "all"
     """At which noise levels prompts are augmented: all, or the half with little noise (times below 500 of 1000, where
     details arise) or with much (where the picture's layout does)."""
-    string_families: tuple[str, ...] = ("insert", "repeat", "spacing", "word_repeat", "word_swap")
+    string_families: tuple[str, ...] = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
     """Perturbation families of string_augmentation, typo_shift and typo_noise; keep them apart from those scored."""
     string_severity: float = 0.1
     """Share of the letters or words that these hit, in (0, 1]."""
