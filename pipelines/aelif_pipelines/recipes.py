@@ -29,9 +29,7 @@ BACKPACK = DataConfig(
     instance_prompt="a photo of sks backpack",
     class_prompt="a photo of a backpack",
 )
-DOG = DataConfig(
-    instance_images="builtin:dog", instance_prompt="a photo of sks dog", class_prompt="a photo of a dog"
-)
+DOG = DataConfig(instance_images="builtin:dog", instance_prompt="a photo of sks dog", class_prompt="a photo of a dog")
 _PROMPTS = PromptConfig(
     templates=(
         "a photo of {subject}",

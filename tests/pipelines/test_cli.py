@@ -81,7 +81,7 @@ def test_recipes_and_plans_are_listed_with_what_they_do():
         (["run", "--output", "/proc/aelif"], "choose another with --output"),
         (["run", "--base-model", "builtin:miniature-sdxxl"], "miniature-sdxl"),
         (["run", "--base-model", "org/model"], "not pinned to a commit"),
-        (["run", "--instance-prompt", "a photo of a backpack"], "no identifier"),
+        (["run", "--instance-prompt", "a photo of a dog"], "no identifier"),
         (["run", "--instance-prompt", ""], "the prompt is empty"),
         (["run", "--variants", "baseline,aelif_maks:0.3"], "did you mean 'aelif_mask'"),
         (["run", "--variants", "baseline,aelif_mask:1.5"], "from 0 to 1"),

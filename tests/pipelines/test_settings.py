@@ -54,7 +54,7 @@ def test_toml_reads_like_yaml(tmp_path: Path):
         ("variants: [baseline, aelif_msk:0.3]", "did you mean 'aelif_mask'"),
         ("prompts: {families: [keybord]}", "did you mean 'keyboard'"),
         ("data: {instance_prompt: ' '}", "the prompt is empty"),
-        ("data: {instance_prompt: a photo of a backpack}", "no identifier"),
+        ("data: {instance_prompt: a photo of a dog}", "no identifier"),
         ("- a\n- b", "no table of settings"),
         ("a: [", "run.yaml: while parsing"),
     ],
