@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from aelif.artifacts import read_json, read_table, score_schema
 from aelif_pipelines.display import EventTail
 
-VARIANTS = ["baseline", "aelif_mask", "aelif_noise_conv"]
+VARIANTS = ["baseline", "aelif_noise_conv", "string_augmentation"]
 INTERVAL = {"value", "low", "high"}
 
 
@@ -65,7 +65,7 @@ def test_every_promised_file_is_there(finished: Finished):
         assert (output / name).stat().st_size > 0
     assert len(list((output / "images").glob("*/seed-0/*.png"))) >= 3 * 2 * 2
     assert sorted(path.name for path in (output / "images").iterdir()) == [
-        "aelif_mask-0.3", "aelif_noise_conv-0.3", "baseline",
+        "aelif_noise_conv-0.1", "baseline", "string_augmentation-0.2@class_prompts=false",
     ]  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_a_second_run_reuses_what_did_not_change(finished: Finished):
     ],
 )
 def test_both_miniatures_run_by_lora_and_whole(tmp_path: Path, recipe: str, method: str, weights: str):
-    output, rival = tmp_path / "run", "string_augmentation:0.5+aelif_mask:0.1-0.3"
+    output, rival = tmp_path / "run", "typo_shift:0.5+aelif_mask:0.1-0.3"
     done = run(recipe, "--output", str(output), "--variants", f"baseline,{rival}", "--set", f"train.method={method}",
                "--set", "train.validate_every=2")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr + (output / "run.log").read_text()[-4000:]
