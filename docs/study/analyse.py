@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import pyarrow.parquet as pq
 import typer
 from figures import NAMES, kind_of, label_of, picture_grid, plot_families, plot_improvements, plot_trade_off
-from measures import BY_NAME, Measured, beats, choose, describe, duels, helps, measure
+from measures import BY_WORD, Measured, beats, choose, describe, duels, helps, measure
 
 from aelif.artifacts import write_json
 from aelif.config import BASELINE
@@ -64,7 +64,7 @@ def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]
     _pictures(outputs / "study-tuning", tuned, [BASELINE, *chosen.values()], results, prompts=7)
     return {
         "described": described,
-        "by_name": _by_name(by_part["tuning"]),
+        "by_word": _by_word(by_part["tuning"]),
         "qualities": {scorer: _qualities(tuned, scorer) for scorer in SCORERS},
         "chosen": chosen,
     }
@@ -87,7 +87,7 @@ def _confirmation(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str
     _pictures(outputs / "study", rows, shown, results, prompts=4)
     return {
         "described": described,
-        "by_name": _by_name(tables),
+        "by_word": _by_word(tables),
         "rewordings": {scorer: _described(tables, scorer, on="rewordings") for scorer in SCORERS},
         "best_of_ours": best,
         "duels": against,
@@ -136,9 +136,9 @@ def _described(tables: Mapping[str, Mapping[str, Measured]], scorer: str, *, on:
     return {model: describe(own[scorer], on=on) for model, own in tables.items()}
 
 
-def _by_name(tables: Mapping[str, Mapping[str, Measured]]) -> dict[str, dict[str, Any]]:
-    """Return set of errors, parted by whether the subject's name is hit → model → variant → figures, by the scorer."""
-    return {on: _described(tables, "clip", on=on) for on in BY_NAME}
+def _by_word(tables: Mapping[str, Mapping[str, Measured]]) -> dict[str, dict[str, Any]]:
+    """Return which of the subject's words is hit → model → variant → figures on such errors, by the scorer."""
+    return {on: _described(tables, "clip", on=on) for on in BY_WORD}
 
 
 def _best_of_ours(described: Mapping[str, Mapping[str, Any]]) -> str:
@@ -169,7 +169,7 @@ def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
         for scorer, models in by_scorer.items():
             for model, variants in models.items():
                 lines += [f"\n### {part}, {NAMES[model]}, scorer {scorer}\n", *_table(variants)]
-    for on, models in summary["by_name"].items():
+    for on, models in summary["by_word"].items():
         for model, variants in models.items():
             lines += [f"\n### Errors, {on}: {stage}, {NAMES[model]}\n", *_table(variants)]
     for scorer, models in summary["qualities"].items():

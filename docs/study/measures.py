@@ -23,9 +23,8 @@ CLEAN_LIMIT = 1.05
 """Largest clean distance, as a multiple of the baseline's."""
 SETS = {"errors": (*HELD_OUT_ERRORS, *TUNED), "rewordings": REWORDINGS}
 """Set of perturbed prompts → its families; a stage has asked either held-out or tuning ones."""
-IDENTIFIER = "sks"
-BY_NAME = ("name intact", "name hit")
-"""The errors parted by whether the subject's identifier is still a word of the prompt."""
+BY_WORD = ("subject intact", "name hit", "class word hit")
+"""The errors parted by what they leave of the subject's words: both, the class word alone, or not even that."""
 
 Row = dict[str, Any]
 
@@ -36,7 +35,7 @@ class Measured:
 
     variants: tuple[str, ...]
     values: dict[str, np.ndarray]
-    """"clean", "errors", "name intact", "name hit", "rewordings" and every family of errors → (V, S, U) means;
+    """"clean", "errors", each of `BY_WORD`, "rewordings" and every family of errors → (V, S, U) means;
     NaN where nothing was asked."""
 
 
@@ -49,23 +48,26 @@ def measure(rows: Sequence[Row], *, metric: str = "w1") -> Measured:
     families = sorted({row["family"] for row in wanted} - {"clean"})
     places = [{name: i for i, name in enumerate(names)} for names in (variants, cells, clean)]
     sums = {
-        name: np.zeros((2, len(variants), len(cells), len(clean))) for name in ("clean", *SETS, *BY_NAME, *families)
+        name: np.zeros((2, len(variants), len(cells), len(clean))) for name in ("clean", *SETS, *BY_WORD, *families)
     }
+    asked = {(row["part"], row["clean_id"]): row["prompt"] for row in wanted if row["prompt_set"] == "clean"}
     for row in wanted:
         key = (row["variant"], (row["part"], row["seed"]), row["clean_id"])
         place = tuple(places[axis][name] for axis, name in enumerate(key))
-        for name in (row["family"], *_sets_of(row)):
+        for name in (row["family"], *_sets_of(row, asked[row["part"], row["clean_id"]])):
             sums[name][(0, *place)] += row["value"]
             sums[name][(1, *place)] += 1
     with np.errstate(invalid="ignore"):
         return Measured(variants=variants, values={name: total / count for name, (total, count) in sums.items()})
 
 
-def _sets_of(row: Row) -> list[str]:
-    """Return the sets of perturbed prompts that a row belongs to."""
+def _sets_of(row: Row, clean_prompt: str) -> list[str]:
+    """Return the sets of perturbed prompts that a row belongs to; a clean prompt ends in "… IDENTIFIER CLASS"."""
     sets = [name for name, members in SETS.items() if row["family"] in members]
     if "errors" in sets:
-        sets.append(BY_NAME[IDENTIFIER not in row["prompt"].split()])
+        identifier, class_word = clean_prompt.split()[-2:]
+        left = set(row["prompt"].split())
+        sets.append(BY_WORD[2 if class_word not in left else 1 if identifier not in left else 0])
     return sets
 
 

@@ -17,6 +17,8 @@ from aelif.config import BASELINE, Variant
 from aelif_pipelines.study_plan import CHOSEN, GRID
 
 CLEAN, DAMAGE = 0.8, 0.2
+SUBJECTS = {"ocr": "sk {}", "homoglyph": "sks {}x"}
+"""Family → what it makes of the subject, where not all is left."""
 RESULTS = Path(measures.__file__).parent / "results"
 
 
@@ -30,12 +32,18 @@ def rows_of(
             for seed in range(5):
                 for clean_id in range(4):
                     level = CLEAN + 0.05 * clean_id
-                    for family, value in (("clean", 0.0), ("paper", 1 - gain), ("ocr", 1 - gain), ("synonym", 1.0)):
+                    for family, value in (
+                        ("clean", 0.0),
+                        ("paper", 1 - gain),
+                        ("ocr", 1 - gain),
+                        ("homoglyph", 1 - gain),
+                        ("synonym", 1.0),
+                    ):
                         distance = level * (clean or {}).get(variant, 1.0) + DAMAGE * value
                         rows.append({
                             "variant": variant, "part": part, "seed": seed, "clean_id": clean_id, "metric": "w1",
                             "prompt_set": "clean" if family == "clean" else "perturbed", "family": family,
-                            "prompt": f"a photo of {'sk' if family == 'ocr' else 'sks'} {part}",
+                            "prompt": f"a photo of {SUBJECTS.get(family, 'sks {}').format(part)}",
                             "value": distance + noise * generator.standard_normal(),
                         })  # fmt: skip
     return rows
@@ -63,7 +71,7 @@ def test_rewordings_are_no_errors():
 
 def test_a_prompt_that_some_cell_lacks_is_left_out_for_all():
     rows = [row for row in rows_of({BASELINE: 0, "a": 0.5})
-            if not (row["family"] in ("paper", "ocr") and row["part"] == "dog" and row["clean_id"] == 3)]  # fmt: skip
+            if not (row["family"] not in ("clean", "synonym") and row["part"] == "dog" and row["clean_id"] == 3)]  # fmt: skip
     described = measures.describe(measures.measure(rows))
     assert described[BASELINE]["perturbed"]["value"] == pytest.approx(CLEAN + 0.05 + DAMAGE)
 
@@ -119,11 +127,11 @@ def test_the_winner_beats_what_it_is_clearly_ahead_of():
     assert not measures.beats("b", "a", described=unclean, first=duels, second=duels)
 
 
-def test_errors_are_parted_by_whether_the_name_is_hit():
+def test_errors_are_parted_by_which_of_the_subjects_words_is_hit():
     values = measures.measure(rows_of({BASELINE: 0, "a": 0.5})).values
-    np.testing.assert_allclose(values["name intact"], values["paper"])
-    np.testing.assert_allclose(values["name hit"], values["ocr"])
-    assert np.isfinite(values["name hit"]).all()
+    for name, family in zip(measures.BY_WORD, ("paper", "ocr", "homoglyph"), strict=True):
+        np.testing.assert_allclose(values[name], values[family])
+        assert np.isfinite(values[name]).all()
 
 
 def test_the_second_stage_judges_what_the_rule_chose_from_the_first():
