@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from aelif.config import (
     HELD_OUT,
@@ -50,7 +51,7 @@ MINIATURE_TRAIN = TrainConfig(
     augmentation=AugmentationConfig(string_draws=64),
 )
 """LoRA that learns a subject to the noise floor and leaves its class alone; averaged weights, for batches are small."""
-_ON_SD3 = {"ema_decay": 0.98, "lora": LoraConfig(), "optimizer": OptimizerConfig(learning_rate=4e-3)}
+_ON_SD3: dict[str, Any] = {"ema_decay": 0.98, "lora": LoraConfig(), "optimizer": OptimizerConfig(learning_rate=4e-3)}
 """What the miniature SD3 is trained with instead: on every layer the subject leaks into its class."""
 
 
