@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from aelif.config import (
-    AugmentationConfig,
     OptimizerConfig,
     PromptConfig,
     RunConfig,
@@ -58,7 +57,7 @@ READINGS = (
 
 SUBJECTS = ("dog", "car")
 
-TRAIN = replace(MINIATURE_TRAIN, augmentation=AugmentationConfig(string_families=TRAINED, string_draws=64))
+TRAIN = replace(MINIATURE_TRAIN, augmentation=replace(MINIATURE_TRAIN.augmentation, string_families=TRAINED))
 """The training of every variant; fixed by looking at baselines of the backpack."""
 
 
