@@ -25,12 +25,6 @@ from aelif.config import (
     nearest,
 )
 
-BACKPACK = DataConfig(
-    instance_images="builtin:backpack",
-    instance_prompt="a photo of sks backpack",
-    class_prompt="a photo of a backpack",
-)
-DOG = DataConfig(instance_images="builtin:dog", instance_prompt="a photo of sks dog", class_prompt="a photo of a dog")
 _PROMPTS = PromptConfig(
     templates=(
         "a photo of {subject}",
@@ -39,6 +33,16 @@ _PROMPTS = PromptConfig(
         "a close-up photo of {subject}",
     )
 )
+
+
+def shipped(subject: str) -> DataConfig:
+    """Return the data of a subject whose photos the package ships: backpack, dog or car."""
+    return DataConfig(
+        instance_images=f"builtin:{subject}",
+        instance_prompt=f"a photo of sks {subject}",
+        class_prompt=f"a photo of a {subject}",
+    )
+
 
 # ── Miniatures: two CPU cores, minutes ─────────────────────────────────────────────────────────
 
@@ -58,7 +62,7 @@ _ON_SD3: dict[str, Any] = {"ema_decay": 0.98, "lora": LoraConfig(), "optimizer":
 def quickstart() -> RunConfig:
     """The shipped dog on the miniature SDXL: baseline, AELIF's noise, and what did most in the study; in minutes."""
     return RunConfig(
-        data=DOG,
+        data=shipped("dog"),
         prompts=_PROMPTS,
         train=MINIATURE_TRAIN,
         synthesis=SynthesisConfig(images_per_prompt=5, steps=10, guidance_scale=3.0),
@@ -218,7 +222,7 @@ def _full_size(base_model: str, *, image_size: int, guidance_scale: float, name:
     """Return the settings that full-size models share."""
     return RunConfig(
         base_model=base_model,
-        data=replace(BACKPACK, image_size=image_size),
+        data=replace(shipped("backpack"), image_size=image_size),
         prompts=_PROMPTS,
         train=TrainConfig(
             steps=800,

@@ -12,7 +12,7 @@ from aelif.config import (
     SynthesisConfig,
     Variant,
 )
-from aelif_pipelines.recipes import BACKPACK, MINIATURE_TRAIN, on_sd3
+from aelif_pipelines.recipes import MINIATURE_TRAIN, on_sd3, shipped
 
 TRAINED = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
 """Families of the misspelt prompts that augmentations read; scored in neither stage."""
@@ -93,12 +93,7 @@ def _on_both(name: str, config: RunConfig, **train: Any) -> dict[str, RunConfig]
 def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...], seeds: tuple[int, ...]) -> RunConfig:
     """Return what all parts share."""
     return RunConfig(
-        data=replace(
-            BACKPACK,
-            instance_images=f"builtin:{subject}",
-            instance_prompt=f"a photo of sks {subject}",
-            class_prompt=f"a photo of a {subject}",
-        ),
+        data=shipped(subject),
         variants=_variants(variants),
         seeds=seeds,
         train=TRAIN,
