@@ -12,7 +12,7 @@ import yaml
 
 from aelif.config import RunConfig, from_dict, nearest, require, to_dict
 from aelif_pipelines.plans import PLANS
-from aelif_pipelines.recipes import RECIPES, recipe, shrink
+from aelif_pipelines.recipes import RECIPES, recipe, shipped, shrink
 
 
 def load_runs(
@@ -33,8 +33,8 @@ def load_runs(
         only: names of the parts of a plan to keep; none: all.
 
     Raises:
-        ValueError: for an unknown name or key (with the nearest known one), a value out of range, parts of
-            a recipe, or where several parts would get one base model.
+        ValueError: for an unknown name or key (with the nearest known one), a value out of range, photos of
+            one's own without their prompts, parts of a recipe, or where several parts would get one base model.
     """
     given = _given(file, changes)
     if name in PLANS:
@@ -77,7 +77,24 @@ def _given(file: Path | None, changes: Mapping[str, Any] | None) -> dict[str, An
         for key in reversed(dotted.split(".")):
             nested = {key: nested}
         _merge(given, nested)
+    _name_photos(given.get("data"))
     return given
+
+
+def _name_photos(data: Any) -> None:
+    """Give shipped photos their own prompts, and ask for those of other photos: a recipe's name what it ships."""
+    images = data.get("instance_images") if isinstance(data, dict) else None
+    if not isinstance(images, str):
+        return  # the recipe's photos, or no text, which validation names
+    if images.startswith("builtin:"):
+        own = shipped(images.removeprefix("builtin:"))
+        data.setdefault("instance_prompt", own.instance_prompt)
+        data.setdefault("class_prompt", own.class_prompt)
+    missing = [name for name in ("instance_prompt", "class_prompt") if name not in data]
+    require(not missing, "instance_images", images,
+            f"say what these photos show: give {' and '.join('--' + name.replace('_', '-') for name in missing)} (or "
+            "the same under data in --config), such as 'a photo of sks backpack' with the identifier, "
+            "'a photo of a backpack' without it")  # fmt: skip
 
 
 def _changed(config: RunConfig, given: Mapping[str, Any], *, smoke: bool) -> RunConfig:

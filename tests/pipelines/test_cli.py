@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.pipelines.photos import PROMPTS
 
 from aelif.config import AUGMENTATIONS, FAMILIES
 from aelif.config.variants import OPTIONS
@@ -44,7 +45,7 @@ def test_each_command_teaches_by_an_example(command: str):
 
 def test_dry_run_prints_the_configuration_that_would_run():
     done = aelif(
-        "run", "--instance-images", str(EXAMPLES / "backpack"), "--variants", "baseline,aelif_mask:0.2",
+        "run", "--instance-images", str(EXAMPLES / "backpack"), *PROMPTS, "--variants", "baseline,aelif_mask:0.2",
         "--seeds", "3", "--images-per-prompt", "32", "--set", "train.steps=77", "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -77,7 +78,8 @@ def test_recipes_and_plans_are_listed_with_what_they_do():
     ("arguments", "message"),
     [
         (["run", "quickstrat"], "did you mean 'quickstart'"),
-        (["run", "--instance-images", "nowhere"], "nowhere"),
+        (["run", "--instance-images", "nowhere", *PROMPTS], "nowhere"),
+        (["run", "--instance-images", "photos"], "give --instance-prompt and --class-prompt"),
         (["run", "--output", "/proc/aelif"], "choose another with --output"),
         (["run", "--base-model", "builtin:miniature-sdxxl"], "miniature-sdxl"),
         (["run", "--base-model", "org/model"], "not pinned to a commit"),
@@ -120,7 +122,7 @@ def test_a_folder_without_a_usable_photo_stops_before_anything_runs(files: dict,
     photos.mkdir()
     for name, content in files.items():
         (photos / name).write_bytes(content)
-    done = aelif("run", "--instance-images", "photos", cwd=tmp_path)
+    done = aelif("run", "--instance-images", "photos", *PROMPTS, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "photos" in done.stderr

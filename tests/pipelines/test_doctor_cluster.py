@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 from tests.manifests.rendering import MANIFESTS, ROOT, needs_kubectl
 from tests.pipelines.cluster_state import Pipelines, applied, node, use
 from tests.pipelines.kube_server import KubeServer
+from tests.pipelines.photos import ON_S3
 from tests.servers import serving
 from typer.testing import CliRunner
 
@@ -244,8 +245,8 @@ def test_buckets_that_a_run_names(look, store):
     s3(store).create_bucket(Bucket="photos")
     s3(store).put_object(Bucket="photos", Key="dog/1.png", Body=b"")
     put(server, "aelif", AELIF_ARTIFACT_LOCATION="s3://artifacts/mlflow")
-    found = look(server, endpoint_url=store, destination="s3://photos/results",
-                 changes={"data.instance_images": "s3://photos/dog", "base_model": "s3://photos/none"})  # fmt: skip
+    changes = {**ON_S3, "data.instance_images": "s3://photos/dog", "base_model": "s3://photos/none"}
+    found = look(server, endpoint_url=store, destination="s3://photos/results", changes=changes)
     assert found["object store, photos"].found == "s3://photos/dog can be listed"
     assert "that it may be written was not tried" in found["object store, results"].found
     missing = found["object store, artifacts"]

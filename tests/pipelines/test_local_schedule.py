@@ -18,8 +18,7 @@ EXAMPLE = LocalJob(
     name="aelif-retrain",
     cron="0 3 * * *",
     command=(
-        "/opt/aelif/.venv/bin/aelif", "run", "retrain", "--instance-images", "/srv/photos/backpack",
-        "--set", "data.reference_images=/srv/photos/backpack-reference", "--output", "outputs/nightly",
+        "/opt/aelif/.venv/bin/aelif", "run", "retrain", "--config", "retrain.yaml", "--output", "outputs/nightly",
     ),
     folder=Path("/srv/aelif"),
 )  # fmt: skip

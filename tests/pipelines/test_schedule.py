@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.pipelines.kfp_server import KfpServer
+from tests.pipelines.photos import PROMPTS
 from typer.testing import CliRunner
 
 from aelif.config import ClusterConfig, TrackingConfig
@@ -309,7 +310,7 @@ def aelif(*arguments: str):
 
 def test_the_commands_from_creation_to_deletion(server):
     made = (
-        "create", "nightly", "--cron", "0 0 3 * * *", "--instance-images", "s3://photos/backpack",
+        "create", "nightly", "--cron", "0 0 3 * * *", "--instance-images", "s3://photos/backpack", *PROMPTS,
         "--tracking-uri", "http://mlflow:5000", "--host", server.url,
     )  # fmt: skip
     first, second = aelif(*made), aelif(*made)

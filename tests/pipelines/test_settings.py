@@ -77,6 +77,26 @@ def test_unknown_recipes_and_files_are_named(tmp_path: Path):
         load_config("quickstart", file=other)
 
 
+def test_own_photos_bring_their_prompts():
+    """A recipe's prompts name the photos that it ships: taken for others, they would train a wrong word in silence."""
+    own = {"data.instance_images": "photos", "data.class_prompt": "a photo of a mug"}
+    with pytest.raises(ValueError, match=r"instance_images = 'photos'.*give --instance-prompt \(or"):
+        load_config("quickstart", changes=own)
+    assert load_config("quickstart", changes=own | {"data.instance_prompt": "a photo of ohwx mug"})
+
+
+def test_shipped_photos_bring_their_own_prompts(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {instance_images: 'builtin:car', instance_prompt: a photo of ohwx car}")
+    data = load_config("quickstart", file=file).data
+    assert (data.instance_prompt, data.class_prompt) == ("a photo of ohwx car", "a photo of a car")
+
+
+def test_the_settings_of_the_nightly_example_are_valid():
+    file = Path(__file__).parents[2] / "manifests" / "local" / "retrain.yaml"
+    assert load_config("retrain", file=file).data.reference_images.endswith("backpack-reference")
+
+
 def test_assignments_are_read_as_yaml():
     assert parse_assignment("train.steps=100") == ("train.steps", 100)
     assert parse_assignment("train.method=full") == ("train.method", "full")

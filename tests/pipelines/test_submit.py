@@ -12,6 +12,7 @@ import typer.main
 import yaml
 from tests.pipelines.kfp_runs import Workflow
 from tests.pipelines.kfp_server import KfpServer
+from tests.pipelines.photos import PROMPTS
 from typer.testing import CliRunner
 
 from aelif_pipelines.cli import app
@@ -23,7 +24,8 @@ from aelif_pipelines.package import compile_package
 from aelif_pipelines.pods import MOST_PODS
 
 GIVEN = (
-    "smoke", "--instance-images", "s3://photos/backpack", "--tracking-uri", "http://mlflow:5000", "--name", "first",
+    "smoke", "--instance-images", "s3://photos/backpack", *PROMPTS, "--tracking-uri", "http://mlflow:5000",
+    "--name", "first",
 )  # fmt: skip
 OPEN = ".root.exit-handler-1.open-run"
 ROOT = Path(__file__).parents[2]
@@ -131,7 +133,7 @@ def test_a_lost_answer_makes_no_second_run_and_loses_none(server, moment):
 
 def test_a_new_version_names_the_schedules_that_take_it(server):
     create = (
-        "schedule", "create", "nightly", "--cron", "0 0 3 * * *", "--recipe", "smoke", *GIVEN[1:5],
+        "schedule", "create", "nightly", "--cron", "0 0 3 * * *", "--recipe", "smoke", *GIVEN[1:9],
         "--host", server.url,
     )  # fmt: skip
     aelif(*create)
@@ -178,7 +180,8 @@ def test_images_by_digest_are_no_warning():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("smoke", "--instance-images", "photos", "--tracking-uri", "http://mlflow:5000"), "pods see no folder"),
+        (("smoke", "--instance-images", "photos", *GIVEN[3:]), "pods see no folder"),
+        ((*GIVEN[:3], *GIVEN[7:]), "give --instance-prompt and --class-prompt"),
         (("smok", *GIVEN[1:]), "did you mean 'smoke'"),
         ((*GIVEN, "--tracking-uri", "http://localhost:5000"), "that is the pod itself"),
         ((*GIVEN, "--gpu-image", "example.org/gpu"), "it may mean another image tomorrow"),
@@ -186,7 +189,7 @@ def test_images_by_digest_are_no_warning():
         (("paper", *GIVEN[1:]), "submit each with --only: miniature-sdxl, miniature-sd3"),
         (("paper", *GIVEN[1:], "--only", "miniature-sd3"), "pods = 90"),
         ((*GIVEN, "--force"), "it is for retrain"),
-        (("smoke", "--instance-images", "s3://photos/backpack"), "give --tracking-uri or MLFLOW_TRACKING_URI"),
+        (GIVEN[:7], "give --tracking-uri or MLFLOW_TRACKING_URI"),
     ],
 )
 def test_wrong_words_are_told_before_the_server_is_asked(words, message):

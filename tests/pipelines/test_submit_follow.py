@@ -10,6 +10,7 @@ from kfp_server_api import ApiException
 from rich.console import Console
 from tests.pipelines.kfp_runs import Workflow
 from tests.pipelines.kfp_server import KfpServer
+from tests.pipelines.photos import ON_S3
 from typer.testing import CliRunner
 
 from aelif.config import TrackingConfig
@@ -24,7 +25,7 @@ from aelif_pipelines.states import node_id, read_states
 from aelif_pipelines.steps import expand, read_package
 from aelif_pipelines.submit import prepare, submit
 
-CONFIG = load_config("smoke", changes={"data.instance_images": "s3://photos/backpack"})
+CONFIG = load_config("smoke", changes=ON_S3)
 TRIALS = [str(trial) for trial in CONFIG.trials]
 STEPS = 30
 OPEN = ".root.exit-handler-1.open-run"

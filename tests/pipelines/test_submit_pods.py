@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.pipelines.photos import ON_S3
 
 from aelif.config import RunConfig, TrackingConfig
 from aelif_pipelines.cluster import cluster_arguments
@@ -30,7 +31,7 @@ def arguments_of(config: RunConfig, **changes) -> dict:
 
 
 def on_s3(name: str, **changes) -> RunConfig:
-    return load_config(name, changes={"data.instance_images": "s3://photos/backpack", **changes})
+    return load_config(name, changes={**ON_S3, **changes})
 
 
 def plan(specs, config: RunConfig, **changes) -> PodPlan:
@@ -122,7 +123,7 @@ def test_nodes_are_named_as_kubeflows_compiler_for_argo_names_them(specs):
 def test_figures_of_the_guide(specs):
     guide = " ".join((Path(__file__).parents[2] / "docs/operations.md").read_text().split())
     small = {plan(specs, on_s3(name)).pods for name in ("quickstart", "sdxl")}
-    parts = load_runs("paper-full", changes={"data.instance_images": "s3://photos/backpack"})
+    parts = load_runs("paper-full", changes=ON_S3)
     large = {plan(specs, part).pods for part in parts.values()}
     assert (
         f"`quickstart` and `sdxl` make {small.pop()} pods of steps, `paper-full` {large.pop()} for each part" in guide

@@ -105,6 +105,7 @@ class Keeper:
         return self.command(
             "run", "retrain", "--smoke", "--variants", "baseline", "--output", str(self.output), "--tracking-uri",
             self.uri, "--instance-images", str(self.folder / "photos"),
+            "--instance-prompt", "a photo of sks backpack", "--class-prompt", "a photo of a backpack",
             f"--set=data.reference_images={self.folder / 'reference'}", *settings, *more,
         )  # fmt: skip
 

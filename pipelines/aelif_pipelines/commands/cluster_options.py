@@ -53,11 +53,11 @@ ManyPods = Annotated[bool, typer.Option("--many-pods", help="Let a run make more
 RUNNER, CHECKPOINTS = contract.RUNNER, contract.CHECKPOINT_FOLDER
 
 
-def read_changes(images: str | None, assignments: list[str] | None) -> dict[str, Any]:
-    """Return what these options change of a recipe: dotted key → value."""
+def read_changes(assignments: list[str] | None, **data: str | None) -> dict[str, Any]:
+    """Return what these options change of a recipe, `data` those of its section ``data``: dotted key → value."""
     from aelif_pipelines.settings import parse_assignment
 
-    changes: dict[str, Any] = {"data.instance_images": images} if images else {}
+    changes: dict[str, Any] = {f"data.{name}": value for name, value in data.items() if value is not None}
     changes.update(parse_assignment(text) for text in assignments or [])
     return changes
 

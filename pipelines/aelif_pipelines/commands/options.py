@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 console = Console()
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for results; else outputs/RECIPE.")]
+InstancePrompt = Annotated[
+    str | None, typer.Option(help='Prompt with a rare identifier: "a photo of sks backpack".', show_default=False)
+]
+ClassPrompt = Annotated[
+    str | None, typer.Option(help='The same without it: "a photo of a backpack".', show_default=False)
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 TrackingUri = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aelif.config import TrackingConfig
-from aelif_pipelines.commands.options import Debug, Output, TrackingUri, console
+from aelif_pipelines.commands.options import ClassPrompt, Debug, InstancePrompt, Output, TrackingUri, console
 from aelif_pipelines.stores import EXPERIMENT, choose_store
 
 
@@ -21,10 +21,8 @@ def run(
         typer.Argument(help="Recipe or plan to start from; 'aelif recipes' lists them."),
     ] = "quickstart",
     instance_images: Annotated[str | None, typer.Option(help="Photos of the subject: folder, archive, s3://….")] = None,
-    instance_prompt: Annotated[
-        str | None, typer.Option(help='Prompt with a rare identifier: "a photo of sks backpack".')
-    ] = None,
-    class_prompt: Annotated[str | None, typer.Option(help='The same without it: "a photo of a backpack".')] = None,
+    instance_prompt: InstancePrompt = None,
+    class_prompt: ClassPrompt = None,
     base_model: Annotated[
         str | None,
         typer.Option(

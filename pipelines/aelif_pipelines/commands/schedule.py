@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from aelif_pipelines.commands import cluster_options as on_cluster
-from aelif_pipelines.commands.options import CpuImage, Debug, GpuImage, Labels, Queue, console, read_deployment
+from aelif_pipelines.commands.options import (
+    ClassPrompt,
+    CpuImage,
+    Debug,
+    GpuImage,
+    InstancePrompt,
+    Labels,
+    Queue,
+    console,
+    read_deployment,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +31,7 @@ app = typer.Typer(
         "Retrain again and again: on a cluster by Kubeflow's recurring runs, on one machine by cron or systemd.\n\n"
         "A schedule never overlaps itself and never catches up on what it missed. A run that finds nothing new ends "
         "within seconds, so an hourly schedule is cheap.\n\n"
-        "Example: aelif schedule create nightly --cron '0 0 3 * * *' --instance-images s3://photos/backpack"
+        "Example: aelif schedule create nightly --cron '0 0 3 * * *' --config retrain.yaml"
     ),
 )
 
@@ -35,6 +45,8 @@ def create(
     cron: Annotated[str, typer.Option(help="When, in the server's zone: second minute hour day month weekday.")],
     recipe: Annotated[str, typer.Option(help="Recipe to run; 'aelif recipes' lists them.")] = "retrain",
     instance_images: on_cluster.InstanceImages = None,
+    instance_prompt: InstancePrompt = None,
+    class_prompt: ClassPrompt = None,
     config: on_cluster.ConfigFile = None,
     set_: on_cluster.Set = None,
     tracking_uri: on_cluster.TrackingUri = None,
@@ -64,6 +76,7 @@ def create(
     an upgrade of aelif, so that pipeline and settings fit each other.
 
     Example: aelif schedule create nightly --cron "0 0 3 * * *" --instance-images s3://photos/backpack
+    --instance-prompt "a photo of sks backpack" --class-prompt "a photo of a backpack"
     --set data.reference_images=s3://photos/backpack-reference --tracking-uri http://mlflow.mlflow:5000
     """
     import tempfile
@@ -79,7 +92,10 @@ def create(
 
     check_name(name)
     times = next_times(parse_cluster_cron(cron), datetime.now(UTC), zone=zone)
-    settings = load_config(recipe, file=config, changes=on_cluster.read_changes(instance_images, set_))
+    changes = on_cluster.read_changes(
+        set_, instance_images=instance_images, instance_prompt=instance_prompt, class_prompt=class_prompt
+    )
+    settings = load_config(recipe, file=config, changes=changes)
     arguments = cluster_arguments(
         settings, tracking=on_cluster.read_tracking(tracking_uri, experiment), destination=destination,
         checkpoint_root=checkpoint_root, command=f"aelif schedule create {name}",
@@ -220,7 +236,7 @@ def local(
 ) -> None:
     """Print what to give cron or systemd on this machine; nothing is installed.
 
-    Example: aelif schedule local --cron "0 3 * * *" -- retrain --instance-images photos/ --output outputs/nightly
+    Example: aelif schedule local --cron "0 3 * * *" -- retrain --config retrain.yaml --output outputs/nightly
     """
     from aelif_pipelines.cron import next_times, parse_crontab
     from aelif_pipelines.local_schedule import LocalJob, crontab_line, service_unit, timer_unit

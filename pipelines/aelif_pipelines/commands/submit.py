@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aelif_pipelines.commands import cluster_options as on_cluster
-from aelif_pipelines.commands.options import CpuImage, Debug, GpuImage, Labels, Queue, console, read_deployment
+from aelif_pipelines.commands.options import (
+    ClassPrompt,
+    CpuImage,
+    Debug,
+    GpuImage,
+    InstancePrompt,
+    Labels,
+    Queue,
+    console,
+    read_deployment,
+)
 
 if TYPE_CHECKING:
     from aelif_pipelines.cluster import Cluster
@@ -30,6 +40,8 @@ RunId = Annotated[str, typer.Argument(help="Identifier of the run, as submit pri
 def submit(
     recipe: Annotated[str, typer.Argument(help="Recipe to run; 'aelif recipes' lists them.")],
     instance_images: on_cluster.InstanceImages = None,
+    instance_prompt: InstancePrompt = None,
+    class_prompt: ClassPrompt = None,
     config: on_cluster.ConfigFile = None,
     set_: on_cluster.Set = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="The recipe shrunk to a test of its machinery.")] = False,
@@ -64,8 +76,8 @@ def submit(
     could not be submitted, 2 wrong usage, 3 canceled, 4 the server stayed away (the run may go on), 130 Ctrl-C
     (the run goes on).
 
-    Example: aelif submit sdxl --instance-images s3://photos/backpack --tracking-uri http://mlflow.aelif:5000
-    --host http://127.0.0.1:8888
+    Example: aelif submit sdxl --instance-images s3://photos/backpack --instance-prompt "a photo of sks backpack"
+    --class-prompt "a photo of a backpack" --tracking-uri http://mlflow.aelif:5000 --host http://127.0.0.1:8888
     """
     from aelif.config import require
     from aelif_pipelines.cluster import cluster_arguments, connect
@@ -73,7 +85,9 @@ def submit(
     from aelif_pipelines.submit import default_name, prepare
     from aelif_pipelines.submit import submit as submit_run
 
-    changes = on_cluster.read_changes(instance_images, set_)
+    changes = on_cluster.read_changes(
+        set_, instance_images=instance_images, instance_prompt=instance_prompt, class_prompt=class_prompt
+    )
     found = load_runs(recipe, file=config, changes=changes, smoke=smoke, only=[only] if only else [])
     if isinstance(found, dict) and len(found) > 1:
         raise ValueError(f"recipe = {recipe!r}: it is several runs; submit each with --only: {', '.join(found)}")
