@@ -52,8 +52,10 @@ READINGS = (
     f"aelif_noise_conv:0.3@noise_std=0.5{HALF}", f"aelif_noise_conv:0.3@noise_mean=0.5{HALF}",
     f"aelif_noise_conv:0.3@eligible=content{HALF}", f"aelif_noise_conv:0.3@pooled=true{HALF}",
     "aelif_mask:0.1@eligible=content", "aelif_mask:0.1@pooled=true",
+    "aelif_mask:0.2", "aelif_mask:0.2@eligible=content",
 )  # fmt: skip
-"""AELIF with one thing changed against a setting of the grid: μ, σ, eligible tokens, pooled. Not chosen from."""
+"""AELIF with one thing changed against a setting of the grid (the last: of these): μ, σ, eligible tokens, pooled. Not
+chosen from. A tenth of a prompt's words is no whole token, so `aelif_mask:0.1@eligible=content` does nothing."""
 
 SUBJECTS = ("dog", "car")
 
