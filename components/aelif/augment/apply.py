@@ -146,6 +146,13 @@ def _hit_some_pooled(pooled_BP: Tensor | None, draw: Draw, operator: Operator) -
     ).squeeze(1)  # fmt: skip
 
 
+def most_eligible(condition: TextCondition, config: AugmentationConfig) -> int:
+    """Return of how many tokens AELIF's share is taken, in the prompt and segment that have most."""
+    eligible_BL = condition.eligible_positions(config.eligible)
+    sizes = _segments(condition, config) or [eligible_BL.shape[1]]
+    return max(int(part_BS.sum(dim=1).max()) for part_BS in eligible_BL.split(list(sizes), 1))
+
+
 def _segments(condition: TextCondition, config: AugmentationConfig) -> Sequence[int] | None:
     """Return the segments of which the share is taken apart, None where it is taken of all tokens together."""
     return condition.segments if config.segments == "apart" else None

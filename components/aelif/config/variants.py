@@ -38,15 +38,17 @@ AUGMENTATIONS = {
     "typo_noise": Scale(meaning="σ, in displacements of a misspelt prompt", default=0.7, maximum=10.0),
 }
 """Augmentations, each a function in `aelif.augment`."""
+AELIF = ("aelif_mask", "aelif_noise_conv")
+"""Augmentations that hit a share of the tokens."""
 MISSPELLING = ("string_augmentation", "typo_shift", "typo_noise")
 """Augmentations that read misspelt versions of the prompts."""
 REPLACING = ("caption_dropout", *MISSPELLING)
 """Augmentations that need other prompts than a row's own: they cannot stress a finished model's embeddings."""
 
-_ON_TOKENS = ("aelif_mask", "aelif_noise_conv", "cep", "neftune")
+_ON_TOKENS = (*AELIF, "cep", "neftune")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "eligible": _ON_TOKENS,
-    "segments": ("aelif_mask", "aelif_noise_conv"),
+    "segments": AELIF,
     "same_draw": tuple(AUGMENTATIONS),
     "noise_mean": ("aelif_noise_conv",),
     "noise_std": ("aelif_noise_conv",),

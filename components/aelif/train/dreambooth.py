@@ -24,7 +24,7 @@ from aelif.train.job import TrainJob
 from aelif.train.loop import Checkpoint, Samples, Training, run_steps, start_training
 from aelif.train.optimizer import import_optimizer
 from aelif.train.preflight import preflight
-from aelif.train.prompts import open_book
+from aelif.train.prompts import open_book, report_idle
 from aelif.train.validation import Validation
 
 
@@ -120,6 +120,7 @@ def cache_inputs(adapter: ModelAdapter, job: TrainJob, *, accelerator: Accelerat
         augmentation=config.augmentation, seed=seed, device=accelerator.device,
         trains_text=config.lora.text_encoders, subjects=data.subjects,
     )  # fmt: skip
+    report_idle(book, instance.prompts, variant=job.trial.variant, augmentation=config.augmentation, progress=progress)
     return Samples(instance=instance, prior=prior, book=book)
 
 

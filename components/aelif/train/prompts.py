@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from aelif.augment.apply import most_eligible
 from aelif.config import AugmentationConfig, Subject, Variant, expand_families
 from aelif.config.data import holds_words
 from aelif.config.evaluation import SubjectPart
 from aelif.config.training import StringScope
-from aelif.config.variants import MISSPELLING
+from aelif.config.variants import AELIF, MISSPELLING
 from aelif.models.adapter import ModelAdapter
 from aelif.models.condition import TextCondition, TokenKind, concatenate
 from aelif.perturb.plan import preview
@@ -202,6 +203,24 @@ def check_caption(
             raise ValueError(f"{path}: the identifier {identifier!r} stands behind the text encoders' limit; "
                              f"move it forward in {caption!r}")  # fmt: skip
     report_cut(kept, caption, f"{path.name}: the caption", progress)
+
+
+def report_idle(
+    book: PromptBook, prompts: Sequence[str], *, variant: Variant, augmentation: AugmentationConfig,
+    progress: StepProgress,
+) -> None:  # fmt: skip
+    """Say so if a share of AELIF's is less than one token of every prompt: the term leaves them as they are."""
+    with torch.no_grad():
+        condition = book.conditions([book.row_of(prompt) for prompt in dict.fromkeys(prompts)])
+    for term in variant.terms:
+        own, share = term.settings(augmentation), max(term.magnitude.start, term.magnitude.end)
+        if term.augmentation not in AELIF or (own.pooled and condition.pooled is not None):
+            continue
+        tokens = most_eligible(condition, own)
+        if tokens * share < 1 - 1e-9:
+            remedy = f"give {math.ceil(100 / tokens) / 100:g} or more" if tokens else "choose other tokens"
+            progress.emit("warning", message=f"{term} augments nothing: {share:g} of {tokens} eligible tokens is no "
+                          f"whole one; {remedy}")  # fmt: skip
 
 
 def report_cut(kept: str, prompt: str, name: str, progress: StepProgress) -> None:

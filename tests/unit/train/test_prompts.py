@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from aelif.augment.apply import augment
 from aelif.config import AugmentationConfig, Subject, Variant
 from aelif.config.variants import MISSPELLING
 from aelif.models.adapter import open_model
+from aelif.progress import step_work
 from aelif.randomness import torch_generator
-from aelif.train.prompts import RowPool, misspell, open_book
+from aelif.train.prompts import RowPool, misspell, open_book, report_idle
 
 PROMPTS = ["a photo of sks backpack", "a photo of a backpack", "a photo of sks backpack"]
 SUBJECT = Subject(instance_images="photos", instance_prompt=PROMPTS[0], class_prompt=PROMPTS[1])
@@ -96,3 +98,26 @@ def test_misspelling_is_seeded_varied_and_bounded():
     assert PROMPTS[0] not in versions
     with pytest.raises(ValueError, match="string_families = 'word_swap': none of them can change 'x'"):
         misspell("x", AugmentationConfig(string_families=("word_swap",)), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "idle"),
+    [
+        ("aelif_mask:0.1@eligible=content", True),
+        ("aelif_noise_conv:0.05to0.1@eligible=content", True),
+        ("aelif_mask:0.5@eligible=content", False),
+        ("aelif_noise_conv:0.1to0.5@eligible=content", False),
+        ("aelif_mask:0.1@eligible=content@pooled=true", False),
+        ("aelif_mask:0.1", False),
+        ("cep:0.01@eligible=content", False),
+    ],
+)
+def test_a_share_of_less_than_one_token_is_reported(base: Path, variant, idle, capsys):
+    opened, terms = book(open_model(base), variant), Variant.parse(variant)
+    with step_work("train") as progress:
+        report_idle(opened, PROMPTS[:1], variant=terms, augmentation=CONFIG, progress=progress)
+    assert (f"{variant} augments nothing: 0.1 of" in capsys.readouterr().out) == idle
+    condition = opened.conditions([opened.row_of(PROMPTS[0])])
+    touched = augment(condition, variant=terms, config=CONFIG, seed=0, step=9, slots=[0], instance=[True],
+                      times=torch.zeros(1), done=0.999, pool=RowPool(book=opened))  # fmt: skip
+    assert torch.equal(touched.prompt_embeds, condition.prompt_embeds) == (idle or "pooled" in variant)
