@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 import typer
 from figures import NAMES, kind_of, label_of, picture_grid, plot_families, plot_improvements, plot_trade_off
 from measures import BY_WORD, Measured, beats, choose, describe, duels, helps, measure
+from readings import PARTS, compare_readings, readings_table
 
 from aelif.artifacts import write_json
 from aelif.config import BASELINE
 from aelif_pipelines.study_plan import ONE_SETTING, SUBJECTS
 
 SCORERS = ("clip", "clip-vit")
+SIDE = ("full", "no-prior")
+"""Parts of the side grid that train in other ways; what `tuning` has of their variants and seeds stands beside them."""
 QUALITIES = {
     ("clip_t", "clean"): "alignment",
     ("diversity", "clean"): "diversity",
@@ -54,18 +57,31 @@ def main(
 
 def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]:
     """Return what the tuning stage says, and the settings that the protocol's rule chooses from it."""
+    side = {(row["variant"], row["seed"]) for row in rows if row["part"] in SIDE}
+    main = [row for row in rows if row["part"] == "tuning" and (row["variant"], row["seed"]) in side]
+    rows = [*rows, *({**row, "part": "tuning as the side grid"} for row in main)]
     parts = dict.fromkeys(row["part"] for row in rows)
     by_part = {part: _by_model(row for row in rows if row["part"] == part) for part in parts}
     described = {part: {scorer: _described(tables, scorer) for scorer in SCORERS} for part, tables in by_part.items()}
     plot_trade_off(described["tuning"]["clip"], results / "tuning.png", title="tuning stage, backpack")
     whole = [tables["clip"] for tables in by_part["tuning"].values()]
     chosen = choose(whole) if len(whole) == len(NAMES) else {}
-    tuned = [row for row in rows if row["part"] == "tuning"]
-    _pictures(outputs / "study-tuning", tuned, [BASELINE, *chosen.values()], results, prompts=7)
+    for part in ("tuning", "no-prior"):
+        own = [row for row in rows if row["part"] == part]
+        run = {row["variant"] for row in own}
+        shown = [BASELINE, *(name for name in chosen.values() if name in run)]
+        _pictures(outputs / "study-tuning", own, shown, results, prompts=7)
+    alike = _by_model({**row, "part": "tuning"} for row in rows if row["part"] in PARTS)
     return {
         "described": described,
-        "by_word": _by_word(by_part["tuning"]),
-        "qualities": {scorer: _qualities(tuned, scorer) for scorer in SCORERS},
+        "readings": {
+            model: {scorer: compare_readings(own[scorer]) for scorer in SCORERS} for model, own in alike.items()
+        },
+        "by_word": {part: _by_word(tables) for part, tables in by_part.items()},
+        "qualities": {
+            part: {scorer: _qualities((row for row in rows if row["part"] == part), scorer) for scorer in SCORERS}
+            for part in parts
+        },
         "chosen": chosen,
     }
 
@@ -113,7 +129,7 @@ def _verdicts(
 
 def _pictures(outputs: Path, rows: Sequence[Row], variants: Sequence[str], results: Path, *, prompts: int) -> None:
     """Draw what the first seed's models paint, of each part whose images are still there: pictures-PART.png."""
-    seed = min(row["seed"] for row in rows)
+    seed = min((row["seed"] for row in rows), default=0)
     for part in dict.fromkeys(f"{row['part']}-{row['model']}" for row in rows):
         if (outputs / part / "images").is_dir():
             picture_grid(outputs / part, variants, results / f"pictures-{part}.png", seed=seed, prompts=prompts)
@@ -147,7 +163,7 @@ def _best_of_ours(described: Mapping[str, Mapping[str, Any]]) -> str:
     return min(names, key=lambda name: sum(figures[name]["perturbed"]["value"] for figures in described.values()))
 
 
-def _qualities(rows: Sequence[Row], scorer: str) -> dict[str, dict[str, dict[str, float]]]:
+def _qualities(rows: Iterable[Row], scorer: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return model → variant → quality → its mean over seeds, parts and prompts."""
     values: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
@@ -163,18 +179,24 @@ def _qualities(rows: Sequence[Row], scorer: str) -> dict[str, dict[str, dict[str
 def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
     """Return Markdown tables of a stage."""
     lines = []
-    described = summary["described"]
-    groups = {stage: described} if stage == "confirmation" else described
-    for part, by_scorer in groups.items():
+    described, by_word, qualities = (
+        {stage: summary[name]} if stage == "confirmation" else summary[name]
+        for name in ("described", "by_word", "qualities")
+    )
+    for part, by_scorer in described.items():
         for scorer, models in by_scorer.items():
             for model, variants in models.items():
                 lines += [f"\n### {part}, {NAMES[model]}, scorer {scorer}\n", *_table(variants)]
-    for on, models in summary["by_word"].items():
-        for model, variants in models.items():
-            lines += [f"\n### Errors, {on}: {stage}, {NAMES[model]}\n", *_table(variants)]
-    for scorer, models in summary["qualities"].items():
-        for model, variants in models.items():
-            lines += [f"\n### Other qualities, {stage}, {NAMES[model]}, scorer {scorer}\n", *_quality_table(variants)]
+    for model, own in summary.get("readings", {}).items():
+        first, second = (own[scorer] for scorer in SCORERS)
+        labels = {row["variant"]: label_of(row["variant"]) for row in first}
+        lines += [f"\n### What a reading of AELIF changes, {NAMES[model]}\n", *readings_table(first, second, labels)]
+    for (part, by_set), on in product(by_word.items(), BY_WORD):
+        for model, variants in by_set[on].items():
+            lines += [f"\n### Errors, {on}: {part}, {NAMES[model]}\n", *_table(variants)]
+    for (part, by_scorer), scorer in product(qualities.items(), SCORERS):
+        for model, variants in by_scorer[scorer].items():
+            lines += [f"\n### Other qualities, {part}, {NAMES[model]}, scorer {scorer}\n", *_quality_table(variants)]
     if stage == "tuning":
         lines += ["\nChosen by the rule: " + ", ".join(f"`{name}`" for name in summary["chosen"].values())]
         return lines

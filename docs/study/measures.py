@@ -93,7 +93,7 @@ def describe(measured: Measured, *, on: str = "errors") -> dict[str, dict[str, A
     clean_VL, wrong_VL = (resample(measured.values[name], draws) for name in ("clean", on))
     base = measured.variants.index(BASELINE)
     others = [v for v in range(len(measured.variants)) if v != base]
-    p_values = dict(zip(others, compare(measured, others, base, on=on), strict=True))
+    p_values = dict(zip(others, compare(measured, [(v, base) for v in others], on=on), strict=True))
 
     def interval(statistic_L: np.ndarray) -> Interval:
         return to_interval(statistic_L, blocks=draws.blocks, confidence=CONFIDENCE)
@@ -115,25 +115,29 @@ def describe(measured: Measured, *, on: str = "errors") -> dict[str, dict[str, A
 
 def duels(measured: Measured, winner: str, *, on: str = "errors") -> dict[str, dict[str, Any]]:
     """Return, for each other variant, the winner's distance minus its, with interval and p (Holm)."""
+    others = [name for name in measured.variants if name != winner]
+    return dict(zip(others, contrasts(measured, [(winner, name) for name in others], on=on), strict=True))
+
+
+def contrasts(measured: Measured, pairs: Sequence[tuple[str, str]], *, on: str = "errors") -> list[dict[str, Any]]:
+    """Return, for each pair of variants, the first's distance minus the second's, with interval and p (Holm)."""
     draws = draw(measured)
-    wrong_VL = resample(measured.values[on], draws)
-    first = measured.variants.index(winner)
-    others = [v for v in range(len(measured.variants)) if v != first]
-    p_values = compare(measured, others, first, on=on)
-    return {
-        measured.variants[v]: {
-            "difference": to_interval(wrong_VL[first] - wrong_VL[v], blocks=draws.blocks, confidence=CONFIDENCE),
-            "p": p,
-        }
-        for v, p in zip(others, p_values, strict=True)
-    }
+    distance_VL = resample(measured.values[on], draws)
+    places = [(measured.variants.index(one), measured.variants.index(other)) for one, other in pairs]
+    return [
+        {"difference": to_interval(distance_VL[v] - distance_VL[w], blocks=draws.blocks, confidence=CONFIDENCE), "p": p}
+        for (v, w), p in zip(places, compare(measured, places, on=on), strict=True)
+    ]
 
 
-def compare(measured: Measured, variants: Sequence[int], against: int, *, on: str) -> list[float]:
-    """Return Holm's p of the paired sign-flip test of each variant against one."""
+def compare(measured: Measured, pairs: Sequence[tuple[int, int]], *, on: str) -> list[float]:
+    """Return Holm's p of the paired sign-flip test of each pair of variants."""
+    if not pairs:
+        return []
     table_VSU = measured.values[on]
     kept_U = whole_prompts(table_VSU)
-    differences = table_VSU[list(variants)][:, :, kept_U] - table_VSU[[against]][:, :, kept_U]
+    ones, others = (list(side) for side in zip(*pairs, strict=True))
+    differences = table_VSU[ones][:, :, kept_U] - table_VSU[others][:, :, kept_U]
     shares_VN, _ = flip_units(differences, list(range(len(kept_U))))
     return holm([test.p_value for test in flip_test(shares_VN, num_flips=RESAMPLES)])
 

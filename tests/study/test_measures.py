@@ -146,3 +146,32 @@ def test_the_second_stage_judges_what_the_rule_chose_from_the_first():
     ]  # fmt: skip
     assert set(measures.choose(tables).values()) == {str(Variant.parse(text)) for text in CHOSEN}
     assert set(tables[0].variants) == {BASELINE, *(str(Variant.parse(text)) for text in GRID)}
+
+
+def test_a_reading_is_set_against_what_differs_in_it_alone():
+    import readings
+
+    gains = {BASELINE: 0, "aelif_mask:0.1": 0.2, "aelif_mask:0.1@class_prompts=false": 0.5, "cep:1": 0.9}
+    measured = measures.measure(rows_of(gains, clean={"aelif_mask:0.1@class_prompts=false": 1.1}))
+    (found,) = readings.compare_readings(measured)
+    assert (found["change"], found["against"]) == ("one half of the batch", "aelif_mask:0.1")
+    clean = 0.1 * (CLEAN + 0.075)
+    assert found["clean"]["difference"]["value"] == pytest.approx(clean)
+    assert found["errors"]["difference"]["value"] == pytest.approx(clean - 0.3 * DAMAGE)
+    assert found["errors"]["p"] < 0.05
+    (line,) = readings.readings_table([found], [found], {found["variant"]: "one"})[2:]
+    assert line.startswith("| one half of the batch | one | +0.088, ")
+
+
+def test_every_reading_is_run_and_differs_from_its_counterpart_by_one_change():
+    import readings
+
+    from aelif_pipelines.study_plan import READINGS
+
+    run = {str(Variant.parse(name)) for name in (*GRID, *READINGS)}
+    pairs = [tuple(Variant.parse(name) for name in pair) for pairs in readings.CHANGES.values() for pair in pairs]
+    assert {str(variant) for pair in pairs for variant in pair} <= run
+    for reading, plain in pairs:
+        (own,), (other,) = reading.terms, plain.terms
+        assert (own.augmentation, own.magnitude) == (other.augmentation, other.magnitude)
+        assert set(own.options) > set(other.options)
