@@ -33,7 +33,8 @@ stack-down: $(READY)  ## end just the servers that `make stack` started; Postgre
 	$(BIN)/aelif stack down --folder $(STACK_FOLDER)
 
 test: $(READY)  ## all tests: unit, component, pipeline, end to end
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+	@# in order of the folders: the long files come early, so that both processes end together
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .
