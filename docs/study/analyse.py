@@ -12,24 +12,17 @@ from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 import typer
-from figures import NAMES, kind_of, label_of, picture_grid, plot_families, plot_improvements, plot_trade_off
+from figures import NAMES, kind_of, picture_grid, plot_families, plot_improvements, plot_trade_off
 from measures import BY_WORD, Measured, beats, choose, describe, duels, helps, measure
-from readings import PARTS, compare_readings, readings_table
+from readings import PARTS, compare_readings
+from tables import QUALITIES, SCORERS, stage_tables
 
 from aelif.artifacts import write_json
 from aelif.config import BASELINE
 from aelif_pipelines.study_plan import ONE_SETTING, SUBJECTS
 
-SCORERS = ("clip", "clip-vit")
 SIDE = ("full", "no-prior")
 """Parts of the side grid that train in other ways; what `tuning` has of their variants and seeds stands beside them."""
-QUALITIES = {
-    ("clip_t", "clean"): "alignment",
-    ("diversity", "clean"): "diversity",
-    ("clip_i", "class"): "leakage",
-    ("clip_i", "class_perturbed"): "leakage by errors",
-}
-"""Metric and set of prompts → what it is called."""
 
 Row = dict[str, Any]
 
@@ -49,7 +42,7 @@ def main(
             summary[stage] = _tuning(rows, results, outputs)
         else:
             summary[stage] = _confirmation(rows, results, outputs)
-        text += _tables(stage, summary[stage])
+        text += stage_tables(stage, summary[stage])
     write_json(results / "summary.json", summary)
     (results / "tables.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
@@ -58,8 +51,8 @@ def main(
 def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]:
     """Return what the tuning stage says, and the settings that the protocol's rule chooses from it."""
     side = {(row["variant"], row["seed"]) for row in rows if row["part"] in SIDE}
-    main = [row for row in rows if row["part"] == "tuning" and (row["variant"], row["seed"]) in side]
-    rows = [*rows, *({**row, "part": "tuning as the side grid"} for row in main)]
+    beside = [row for row in rows if row["part"] == "tuning" and (row["variant"], row["seed"]) in side]
+    rows = [*rows, *({**row, "part": "tuning as the side grid"} for row in beside)]
     parts = dict.fromkeys(row["part"] for row in rows)
     by_part = {part: _by_model(row for row in rows if row["part"] == part) for part in parts}
     described = {part: {scorer: _described(tables, scorer) for scorer in SCORERS} for part, tables in by_part.items()}
@@ -174,86 +167,6 @@ def _qualities(rows: Iterable[Row], scorer: str) -> dict[str, dict[str, dict[str
     for (model, variant, name), own in values.items():
         found.setdefault(model, {}).setdefault(variant, {})[name] = sum(own) / len(own)
     return found
-
-
-def _tables(stage: str, summary: Mapping[str, Any]) -> list[str]:
-    """Return Markdown tables of a stage."""
-    lines = []
-    described, by_word, qualities = (
-        {stage: summary[name]} if stage == "confirmation" else summary[name]
-        for name in ("described", "by_word", "qualities")
-    )
-    for part, by_scorer in described.items():
-        for scorer, models in by_scorer.items():
-            for model, variants in models.items():
-                lines += [f"\n### {part}, {NAMES[model]}, scorer {scorer}\n", *_table(variants)]
-    for model, own in summary.get("readings", {}).items():
-        first, second = (own[scorer] for scorer in SCORERS)
-        labels = {row["variant"]: label_of(row["variant"]) for row in first}
-        lines += [f"\n### What a reading of AELIF changes, {NAMES[model]}\n", *readings_table(first, second, labels)]
-    for (part, by_set), on in product(by_word.items(), BY_WORD):
-        for model, variants in by_set[on].items():
-            lines += [f"\n### Errors, {on}: {part}, {NAMES[model]}\n", *_table(variants)]
-    for (part, by_scorer), scorer in product(qualities.items(), SCORERS):
-        for model, variants in by_scorer[scorer].items():
-            lines += [f"\n### Other qualities, {part}, {NAMES[model]}, scorer {scorer}\n", *_quality_table(variants)]
-    if stage == "tuning":
-        lines += ["\nChosen by the rule: " + ", ".join(f"`{name}`" for name in summary["chosen"].values())]
-        return lines
-    for scorer, models in summary["duels"].items():
-        for model, others in models.items():
-            lines += [f"\n### {label_of(summary['best_of_ours'])} against each, {NAMES[model]}, scorer {scorer}\n",
-                      "| against | difference of distances | p (Holm) |", "|---|---|---|"]  # fmt: skip
-            lines += [f"| {label_of(name)} | {_distance(duel['difference'])} | {duel['p']:.3g} |"
-                      for name, duel in others.items()]  # fmt: skip
-    if summary["missing"]:
-        return [*lines, f"\nNothing is judged yet: {', '.join(summary['missing'])} not run"]
-    lines += ["\nHelps, by the protocol's rule: " + _listed(summary["helps"]),
-              "\nBeaten by the best of ours: " + _listed(summary["best_of_ours_beats"])]  # fmt: skip
-    return lines
-
-
-def _listed(verdicts: Mapping[str, bool]) -> str:
-    return ", ".join(label_of(name) for name, holds in verdicts.items() if holds) or "none"
-
-
-def _quality_table(variants: Mapping[str, Mapping[str, float]]) -> list[str]:
-    names = list(QUALITIES.values())
-    head = [f"| variant | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    return head + [
-        f"| {label_of(name)} | {' | '.join(f'{own[quality]:.3f}' if quality in own else '' for quality in names)} |"
-        for name, own in variants.items()
-    ]
-
-
-def _table(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    names = ("variant", "clean", "errors", "clean / baseline", "plain", "excess", "p (Holm)")
-    head = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    rows = []
-    for name, figures in variants.items():
-        cells = [label_of(name), _distance(figures["clean"]), _distance(figures["perturbed"])]
-        if figures["p"] is None:
-            cells += [""] * 4
-        else:
-            cells += [f"{figures['clean_ratio']['value']:.3f}", _percent(figures["plain"]), _percent(figures["excess"]),
-                      f"{figures['p']:.3g}"]  # fmt: skip
-        rows.append(f"| {' | '.join(cells)} |")
-    return head + rows
-
-
-def _distance(interval: Mapping[str, float | None]) -> str:
-    return _with_range(interval, lambda value: f"{value:.3f}")
-
-
-def _percent(interval: Mapping[str, float | None]) -> str:
-    return _with_range(interval, lambda value: f"{100 * value:+.1f} %")
-
-
-def _with_range(interval: Mapping[str, float | None], show: Any) -> str:
-    value, low, high = (interval[name] for name in ("value", "low", "high"))
-    if value is None:
-        return "undefined"
-    return show(value) if low is None or high is None else f"{show(value)} ({show(low)} to {show(high)})"
 
 
 if __name__ == "__main__":

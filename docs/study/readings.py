@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from measures import Measured, contrasts
@@ -47,19 +46,3 @@ def compare_readings(measured: Measured) -> list[dict[str, Any]]:
     on = {name: contrasts(measured, pairs, on=name) for name in ("clean", "errors")}
     return [{**row, "clean": clean, "errors": wrong}
             for row, clean, wrong in zip(found, on["clean"], on["errors"], strict=True)]  # fmt: skip
-
-
-def readings_table(
-    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], labels: Mapping[str, str]
-) -> list[str]:
-    """Return a Markdown table of one model: differences of distance by the scorer, in brackets by the second."""
-    head = ("changed", "setting", "clean distance", "p (Holm)", "distance on errors", "p (Holm)")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row, check in zip(first, second, strict=True):
-        cells = [row["change"], labels[row["variant"]]]
-        for name in ("clean", "errors"):
-            own = row[name]["difference"]
-            cells += [f"{own['value']:+.3f}, {own['low']:+.3f} to {own['high']:+.3f} "
-                      f"({check[name]['difference']['value']:+.3f})", f"{row[name]['p']:.3g}"]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines

@@ -159,8 +159,6 @@ def test_a_reading_is_set_against_what_differs_in_it_alone():
     assert found["clean"]["difference"]["value"] == pytest.approx(clean)
     assert found["errors"]["difference"]["value"] == pytest.approx(clean - 0.3 * DAMAGE)
     assert found["errors"]["p"] < 0.05
-    (line,) = readings.readings_table([found], [found], {found["variant"]: "one"})[2:]
-    assert line.startswith("| one half of the batch | one | +0.088, ")
 
 
 def test_every_reading_is_run_and_differs_from_its_counterpart_by_one_change():
@@ -175,3 +173,20 @@ def test_every_reading_is_run_and_differs_from_its_counterpart_by_one_change():
         (own,), (other,) = reading.terms, plain.terms
         assert (own.augmentation, own.magnitude) == (other.augmentation, other.magnitude)
         assert set(own.options) > set(other.options)
+
+
+def test_one_seed_and_prompt_are_described_without_intervals(tmp_path: Path):
+    """As `--smoke` leaves them."""
+    import analyse
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+    import readings
+
+    rows = pq.read_table(RESULTS / "tuning.parquet")
+    few = rows.filter((pc.field("seed") == 0) & (pc.field("clean_id") == 0))
+    pq.write_table(few, tmp_path / "tuning.parquet")
+    analyse.main(tmp_path, tmp_path)
+    text = (tmp_path / "tables.md").read_text()
+    _, found = text.split("### What a reading of AELIF changes, miniature SDXL\n\n")
+    assert len(found.split("\n\n")[0].splitlines()) == 2 + sum(map(len, readings.CHANGES.values()))
+    assert (tmp_path / "tuning.png").is_file()
