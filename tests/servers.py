@@ -9,6 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import requests
+from moto.server import ThreadedMotoServer
+
+
+@contextmanager
+def object_store() -> Iterator[str]:
+    """Run moto's server in this process and yield its address; what it held would outlive it, so it is forgotten."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    uri = f"http://{host}:{port}"
+    try:
+        yield uri
+    finally:
+        requests.post(f"{uri}/moto-api/reset", timeout=10).raise_for_status()
+        server.stop()
+
 
 @contextmanager
 def serving(

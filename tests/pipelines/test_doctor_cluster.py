@@ -14,12 +14,11 @@ import pytest
 import requests
 import yaml
 from kubernetes_validate import validate
-from moto.server import ThreadedMotoServer
 from tests.manifests.rendering import MANIFESTS, ROOT, needs_kubectl
 from tests.pipelines.cluster_state import Pipelines, applied, node, use
 from tests.pipelines.kube_server import KubeServer
 from tests.pipelines.photos import ON_S3
-from tests.servers import serving
+from tests.servers import object_store, serving
 from typer.testing import CliRunner
 
 from aelif.doctor import Finding
@@ -62,11 +61,8 @@ def mlflow(tmp_path_factory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     """An S3 server that lets every account in, until a test says otherwise."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with object_store() as uri:
+        yield uri
 
 
 def s3(store: str):

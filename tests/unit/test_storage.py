@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from tests.servers import object_store
 
 from aelif.archives import unpack
 from aelif.storage import EXAMPLES, fetch, fingerprint, local_copy
@@ -15,11 +15,8 @@ from aelif.storage import EXAMPLES, fetch, fingerprint, local_copy
 
 @pytest.fixture(scope="module")
 def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with object_store() as uri:
+        yield uri
 
 
 @pytest.fixture
