@@ -50,31 +50,29 @@ def main(
 
 def _tuning(rows: Sequence[Row], results: Path, outputs: Path) -> dict[str, Any]:
     """Return what the tuning stage says, and the settings that the protocol's rule chooses from it."""
-    side = {(row["variant"], row["seed"]) for row in rows if row["part"] in SIDE}
-    beside = [row for row in rows if row["part"] == "tuning" and (row["variant"], row["seed"]) in side]
-    rows = [*rows, *({**row, "part": "tuning as the side grid"} for row in beside)]
-    parts = dict.fromkeys(row["part"] for row in rows)
-    by_part = {part: _by_model(row for row in rows if row["part"] == part) for part in parts}
+    rows_of: dict[str, list[Row]] = {}
+    for row in rows:
+        rows_of.setdefault(row["part"], []).append(row)
+    side = {(row["variant"], row["seed"]) for part in SIDE for row in rows_of.get(part, ())}
+    if side:
+        rows_of["tuning as the side grid"] = [row for row in rows_of["tuning"] if (row["variant"], row["seed"]) in side]
+    by_part = {part: _by_model(own) for part, own in rows_of.items()}
     described = {part: {scorer: _described(tables, scorer) for scorer in SCORERS} for part, tables in by_part.items()}
     plot_trade_off(described["tuning"]["clip"], results / "tuning.png", title="tuning stage, backpack")
     whole = [tables["clip"] for tables in by_part["tuning"].values()]
     chosen = choose(whole) if len(whole) == len(NAMES) else {}
-    for part in ("tuning", "no-prior"):
-        own = [row for row in rows if row["part"] == part]
-        run = {row["variant"] for row in own}
+    for part in {"tuning", "no-prior"} & rows_of.keys():
+        run = {row["variant"] for row in rows_of[part]}
         shown = [BASELINE, *(name for name in chosen.values() if name in run)]
-        _pictures(outputs / "study-tuning", own, shown, results, prompts=7)
-    alike = _by_model({**row, "part": "tuning"} for row in rows if row["part"] in PARTS)
+        _pictures(outputs / "study-tuning", rows_of[part], shown, results, prompts=7)
+    alike = _by_model({**row, "part": "tuning"} for part in PARTS for row in rows_of.get(part, ()))
     return {
         "described": described,
         "readings": {
             model: {scorer: compare_readings(own[scorer]) for scorer in SCORERS} for model, own in alike.items()
         },
         "by_word": {part: _by_word(tables) for part, tables in by_part.items()},
-        "qualities": {
-            part: {scorer: _qualities((row for row in rows if row["part"] == part), scorer) for scorer in SCORERS}
-            for part in parts
-        },
+        "qualities": {part: {scorer: _qualities(own, scorer) for scorer in SCORERS} for part, own in rows_of.items()},
         "chosen": chosen,
     }
 
@@ -122,7 +120,7 @@ def _verdicts(
 
 def _pictures(outputs: Path, rows: Sequence[Row], variants: Sequence[str], results: Path, *, prompts: int) -> None:
     """Draw what the first seed's models paint, of each part whose images are still there: pictures-PART.png."""
-    seed = min((row["seed"] for row in rows), default=0)
+    seed = min(row["seed"] for row in rows)
     for part in dict.fromkeys(f"{row['part']}-{row['model']}" for row in rows):
         if (outputs / part / "images").is_dir():
             picture_grid(outputs / part, variants, results / f"pictures-{part}.png", seed=seed, prompts=prompts)
@@ -156,7 +154,7 @@ def _best_of_ours(described: Mapping[str, Mapping[str, Any]]) -> str:
     return min(names, key=lambda name: sum(figures[name]["perturbed"]["value"] for figures in described.values()))
 
 
-def _qualities(rows: Iterable[Row], scorer: str) -> dict[str, dict[str, dict[str, float]]]:
+def _qualities(rows: Sequence[Row], scorer: str) -> dict[str, dict[str, dict[str, float]]]:
     """Return model → variant → quality → its mean over seeds, parts and prompts."""
     values: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
