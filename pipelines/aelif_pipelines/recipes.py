@@ -79,7 +79,7 @@ def retrain() -> RunConfig:
     return replace(
         quickstart(),
         pipeline="retrain",
-        variants=_variants("string_augmentation:0.2@class_prompts=false"),
+        variants=with_baseline("string_augmentation:0.2@class_prompts=false"),
         seeds=(0,),
         prompts=replace(
             _PROMPTS,
@@ -99,7 +99,7 @@ def ablation() -> RunConfig:
     half = "@class_prompts=false"
     return replace(
         quickstart(),
-        variants=_variants(
+        variants=with_baseline(
             "aelif_mask:0.1", "aelif_noise_conv:0.1", "cep:1", "neftune:5", "caption_dropout:0.1",
             f"string_augmentation:0.2{half}", f"string_augmentation:0.2{half}+aelif_noise_conv:0.1",
             f"typo_shift:0.3{half}@string_scope=identifier", f"typo_noise:0.7{half}@timesteps=low",
@@ -114,7 +114,7 @@ def sweep() -> RunConfig:
     noises = [f"aelif_noise_conv:{share}@noise_std={std}" for share in (0.1, 0.3, 0.5) for std in (0.5, 1)]
     return replace(
         quickstart(),
-        variants=_variants("aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", *noises),
+        variants=with_baseline("aelif_mask:0.1", "aelif_mask:0.3", "aelif_mask:0.5", *noises),
     )
 
 
@@ -173,7 +173,7 @@ def on_sd3(config: RunConfig) -> RunConfig:
     )
 
 
-def _variants(*texts: str) -> tuple[Variant, ...]:
+def with_baseline(*texts: str) -> tuple[Variant, ...]:
     """Return the baseline and the given variants."""
     return (Variant(), *map(Variant.parse, texts))
 

@@ -10,9 +10,8 @@ from aelif.config import (
     PromptConfig,
     RunConfig,
     SynthesisConfig,
-    Variant,
 )
-from aelif_pipelines.recipes import MINIATURE_TRAIN, on_sd3, shipped
+from aelif_pipelines.recipes import MINIATURE_TRAIN, on_sd3, shipped, with_baseline
 
 TRAINED = ("keyboard", "insert", "repeat", "swap", "spacing", "word_repeat")
 """Families of the misspelt prompts that augmentations read; scored in neither stage."""
@@ -66,13 +65,13 @@ TRAIN = replace(MINIATURE_TRAIN, augmentation=replace(MINIATURE_TRAIN.augmentati
 def study_tuning() -> dict[str, RunConfig]:
     """First stage of the registered study, on both miniatures: settings are chosen on the backpack; an hour or two."""
     base = _base("backpack", GRID, families=TUNED, seeds=(0, 1))
-    side = replace(base, variants=_variants(SIDE_GRID), seeds=(0,))
+    side = replace(base, variants=with_baseline(*SIDE_GRID), seeds=(0,))
     full = {"method": "full", "optimizer": OptimizerConfig(learning_rate=3e-4)}
     return {
         **_on_both("tuning", base),
         **_on_both("full", side, **full),
         **_on_both("no-prior", side, prior_preservation=False),
-        **_on_both("readings", replace(base, variants=_variants(READINGS))),
+        **_on_both("readings", replace(base, variants=with_baseline(*READINGS))),
     }
 
 
@@ -96,7 +95,7 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
     """Return what all parts share."""
     return RunConfig(
         data=shipped(subject),
-        variants=_variants(variants),
+        variants=with_baseline(*variants),
         seeds=seeds,
         train=TRAIN,
         prompts=PromptConfig(
@@ -109,7 +108,3 @@ def _base(subject: str, variants: tuple[str, ...], *, families: tuple[str, ...],
         ),
         synthesis=SynthesisConfig(images_per_prompt=3, steps=10, guidance_scale=3.0),
     )  # fmt: skip
-
-
-def _variants(texts: tuple[str, ...]) -> tuple[Variant, ...]:
-    return (Variant(), *map(Variant.parse, texts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,15 +51,6 @@ PipelineRoot = Annotated[
 ManyPods = Annotated[bool, typer.Option("--many-pods", help="Let a run make more pods than is good for most clusters.")]
 
 RUNNER, CHECKPOINTS = contract.RUNNER, contract.CHECKPOINT_FOLDER
-
-
-def read_changes(assignments: list[str] | None, **data: str | None) -> dict[str, Any]:
-    """Return what these options change of a recipe, `data` those of its section ``data``: dotted key → value."""
-    from aelif_pipelines.settings import parse_assignment
-
-    changes: dict[str, Any] = {f"data.{name}": value for name, value in data.items() if value is not None}
-    changes.update(parse_assignment(text) for text in assignments or [])
-    return changes
 
 
 def read_tracking(uri: str | None, experiment: str) -> TrackingConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -45,6 +46,15 @@ Queue = Annotated[str, typer.Option(help="Kueue's LocalQueue; none: pods are not
 Labels = Annotated[
     list[str] | None, typer.Option("--label", help="key=value on every pod, to account its costs; repeatable.")
 ]
+
+
+def read_changes(assignments: list[str] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what options change of a recipe, dotted key → value: those that were given, then ``--set``."""
+    from aelif_pipelines.settings import parse_assignment
+
+    changes = {key: value for key, value in given.items() if value is not None}
+    changes.update(parse_assignment(text) for text in assignments or [])
+    return changes
 
 
 def read_deployment(cpu_image: str, gpu_image: str, queue: str, labels: list[str] | None) -> Deployment:

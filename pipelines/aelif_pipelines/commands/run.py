@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from aelif.config import TrackingConfig
-from aelif_pipelines.commands.options import ClassPrompt, Debug, InstancePrompt, Output, TrackingUri, console
+from aelif_pipelines.commands.options import (
+    ClassPrompt,
+    Debug,
+    InstancePrompt,
+    Output,
+    TrackingUri,
+    console,
+    read_changes,
+)
 from aelif_pipelines.stores import EXPERIMENT, choose_store
 
 
@@ -67,9 +75,9 @@ def run(
     --class-prompt "a photo of a backpack" --seeds 3 --output outputs/backpack
     """
     from aelif_pipelines.outcome import print_settings
-    from aelif_pipelines.settings import load_runs, parse_assignment
+    from aelif_pipelines.settings import load_runs
 
-    given: dict[str, Any] = {
+    given = {
         "data.instance_images": instance_images and _absolute(instance_images),
         "data.instance_prompt": instance_prompt,
         "data.class_prompt": class_prompt,
@@ -79,9 +87,7 @@ def run(
         "synthesis.images_per_prompt": images_per_prompt,
         "prompts.families": families and families.split(","),
     }
-    changes = {key: value for key, value in given.items() if value is not None}
-    changes.update(parse_assignment(text) for text in set_ or [])
-    runs = load_runs(recipe, file=config, changes=changes, smoke=smoke, only=only or ())
+    runs = load_runs(recipe, file=config, changes=read_changes(set_, given), smoke=smoke, only=only or ())
     if dry_run:
         print_settings(console, runs)
         return

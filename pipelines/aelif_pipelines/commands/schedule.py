@@ -20,6 +20,7 @@ from aelif_pipelines.commands.options import (
     Labels,
     Queue,
     console,
+    read_changes,
     read_deployment,
 )
 
@@ -92,9 +93,8 @@ def create(
 
     check_name(name)
     times = next_times(parse_cluster_cron(cron), datetime.now(UTC), zone=zone)
-    changes = on_cluster.read_changes(
-        set_, instance_images=instance_images, instance_prompt=instance_prompt, class_prompt=class_prompt
-    )
+    data = {"instance_images": instance_images, "instance_prompt": instance_prompt, "class_prompt": class_prompt}
+    changes = read_changes(set_, {f"data.{name}": value for name, value in data.items()})
     settings = load_config(recipe, file=config, changes=changes)
     arguments = cluster_arguments(
         settings, tracking=on_cluster.read_tracking(tracking_uri, experiment), destination=destination,

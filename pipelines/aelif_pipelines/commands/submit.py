@@ -24,6 +24,7 @@ from aelif_pipelines.commands.options import (
     Labels,
     Queue,
     console,
+    read_changes,
     read_deployment,
 )
 
@@ -85,9 +86,8 @@ def submit(
     from aelif_pipelines.submit import default_name, prepare
     from aelif_pipelines.submit import submit as submit_run
 
-    changes = on_cluster.read_changes(
-        set_, instance_images=instance_images, instance_prompt=instance_prompt, class_prompt=class_prompt
-    )
+    data = {"instance_images": instance_images, "instance_prompt": instance_prompt, "class_prompt": class_prompt}
+    changes = read_changes(set_, {f"data.{name}": value for name, value in data.items()})
     found = load_runs(recipe, file=config, changes=changes, smoke=smoke, only=[only] if only else [])
     if isinstance(found, dict) and len(found) > 1:
         raise ValueError(f"recipe = {recipe!r}: it is several runs; submit each with --only: {', '.join(found)}")
