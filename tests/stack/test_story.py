@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image, ImageEnhance, ImageFilter
+from tests.pipelines.photos import PROMPTS
 
 from aelif.artifacts import read_json
 from aelif.randomness import numpy_generator
@@ -105,8 +106,7 @@ class Keeper:
         return self.command(
             "run", "retrain", "--smoke", "--variants", "baseline", "--output", str(self.output), "--tracking-uri",
             self.uri, "--instance-images", str(self.folder / "photos"),
-            "--instance-prompt", "a photo of sks backpack", "--class-prompt", "a photo of a backpack",
-            f"--set=data.reference_images={self.folder / 'reference'}", *settings, *more,
+            *PROMPTS, f"--set=data.reference_images={self.folder / 'reference'}", *settings, *more,
         )  # fmt: skip
 
     def champion(self) -> str:

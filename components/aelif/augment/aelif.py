@@ -103,7 +103,11 @@ def choose_positions(
     chosen = []
     for part_BS, allowed_BS in zip(last_BL.split(sizes, 1), eligible_BL.split(sizes, 1), strict=True):
         rank_BS = part_BS.argsort(dim=1, stable=True).argsort(dim=1)
-        # 0.29 * 100 is 28.999… in floating point; the tolerance keeps the floor that arithmetic means.
-        count_B1 = (allowed_BS.sum(dim=1, keepdim=True) * share_B1 + 1e-9).floor()
-        chosen.append(rank_BS < count_B1)
+        chosen.append(rank_BS < whole_tokens(allowed_BS.sum(dim=1, keepdim=True), share_B1))
     return torch.cat(chosen, dim=1)
+
+
+def whole_tokens(eligible: Tensor, share: Tensor) -> Tensor:
+    """Return n = floor(share · number of eligible tokens); `share` is float64."""
+    # 0.29 * 100 is 28.999… in floating point; the tolerance keeps the floor that arithmetic means.
+    return (eligible * share + 1e-9).floor()

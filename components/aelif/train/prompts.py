@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from aelif.augment.aelif import whole_tokens
 from aelif.augment.apply import most_eligible
 from aelif.config import AugmentationConfig, Subject, Variant, expand_families
 from aelif.config.data import holds_words
@@ -210,14 +211,17 @@ def report_idle(
     progress: StepProgress,
 ) -> None:  # fmt: skip
     """Say so if a share of AELIF's is less than one token of every prompt: the term leaves them as they are."""
+    terms = [term for term in variant.terms if term.augmentation in AELIF]
+    if not terms:
+        return
     with torch.no_grad():
         condition = book.conditions([book.row_of(prompt) for prompt in dict.fromkeys(prompts)])
-    for term in variant.terms:
+    for term in terms:
         own, share = term.settings(augmentation), max(term.magnitude.start, term.magnitude.end)
-        if term.augmentation not in AELIF or (own.pooled and condition.pooled is not None):
+        if own.pooled and condition.pooled is not None:
             continue
         tokens = most_eligible(condition, own)
-        if tokens * share < 1 - 1e-9:
+        if whole_tokens(torch.tensor(tokens), torch.tensor(share, dtype=torch.float64)) == 0:
             remedy = f"give {math.ceil(100 / tokens) / 100:g} or more" if tokens else "choose other tokens"
             progress.emit("warning", message=f"{term} augments nothing: {share:g} of {tokens} eligible tokens is no "
                           f"whole one; {remedy}")  # fmt: skip
